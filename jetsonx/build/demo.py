@@ -1,0 +1,67 @@
+"""The main job end to end, for someone who has just installed jetsonx."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from jetsonx.build.command import Request, build
+from jetsonx.build.emulate import emulator_command
+from jetsonx.build.show import summary_lines
+from jetsonx.console import Console, amount
+from jetsonx.errors import HostError
+from jetsonx.runner import Runner
+from jetsonx.sysroot.store import Store
+
+SAMPLE = "vector-add"
+
+
+def run_demo(
+    directory: Path, targets: tuple[str, ...], *, offline: bool, store: Store, runner: Runner, console: Console
+) -> None:
+    """Copy the sample to ``directory``, build it there and say what was done and what comes next."""
+    project = directory / SAMPLE
+    _copy_sample(project)
+    console.say(f"1. the sample {SAMPLE} is in {project}")
+    request = Request(directory=project, targets=targets, offline=offline)
+    results = build(request, store, runner, console)
+    for result in results:
+        prepared = result.prepared
+        console.out(f"2. built for {prepared.names} in {prepared.out}")
+        for line in (prepared.sysroot.why, *prepared.sdk.why):
+            console.out(f"     {line}")
+        console.out("3. checked")
+        for line in summary_lines(result):
+            console.out(f"     {line}")
+        size = result.summary["image_bytes"]
+        held = f" ({amount(size)})" if isinstance(size, int) else ""
+        console.out(f"4. packed as an OCI image{held} in {prepared.out / 'image'}")
+        console.out(f"     into Docker:  tar -C {prepared.out / 'image'} -c . | docker load")
+    console.out("5. started under QEMU user emulation (no GPU there)")
+    for line in _try_it(results[0].prepared.out, runner):
+        console.out(f"     {line}")
+    console.out("next:")
+    console.out(f"     change {project / 'vector_add.cu'} and run: jetsonx build {project}")
+    console.out("     bring it to a Jetson on JetPack 7.2:")
+    image = results[0].prepared.out / "image"
+    console.out(f"     tar -C {image} -c . | ssh jetson@192.168.55.1 docker load")
+    console.out(f"     ssh jetson@192.168.55.1 docker run --rm --runtime nvidia {SAMPLE}:0.1.0 --self-test")
+
+
+def _try_it(out: Path, runner: Runner) -> list[str]:
+    try:
+        call = emulator_command(Path(), out, None, ("--self-test",))
+    except HostError as error:
+        return [f"skipped: {error.message}"]
+    done = runner.run(call)
+    return [*done.tail.splitlines(), f"exit status {done.status}"]
+
+
+def _copy_sample(directory: Path) -> None:
+    """Lay the sample out, leaving files alone that the user has already changed."""
+    source = resources.files("jetsonx.samples") / SAMPLE
+    directory.mkdir(parents=True, exist_ok=True)
+    for entry in source.iterdir():
+        place = directory / entry.name
+        if entry.is_file() and not place.exists():
+            place.write_bytes(entry.read_bytes())

@@ -1,0 +1,62 @@
+"""Start a built program under QEMU's user emulation, with the libraries it was built against."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from jetsonx.errors import ConfigError, HostError
+from jetsonx.project import load_project
+from jetsonx.runner import Command
+from jetsonx.toolchain.resolve import QEMU_NAMES, Host
+
+RECORD = "run.json"
+"""What `jetsonx build` leaves in the output directory for this command."""
+
+
+def emulator_command(directory: Path, output: Path | None, program: str | None, arguments: tuple[str, ...]) -> Command:
+    """The call that starts an output of the project's last build.
+
+    Raises ConfigError when nothing was built or there is no such program, HostError when QEMU is not on this host.
+    """
+    out = output if output is not None else load_project(directory).root / "out"
+    record = _load_record(out)
+    chosen = _choose(program, record["programs"], out)
+    emulator = Host(environ=os.environ).emulator
+    if emulator is None:
+        raise HostError(
+            f"no QEMU user emulation on this host (looked for {' and '.join(QEMU_NAMES)})",
+            hint="apt-get install qemu-user-static, or start the program on the device: it lies in "
+            + str(out / "files"),
+        )
+    libraries = {str((out / "files" / name).parent) for name in record["files"] if ".so" in name}
+    search = os.pathsep.join([*sorted(libraries), *record["library_dirs"]])
+    argv = (emulator, "-L", *record["sysroot"], "-E", f"LD_LIBRARY_PATH={search}", str(out / "files" / chosen))
+    return Command(argv=(*argv, *arguments))
+
+
+def _load_record(out: Path) -> dict[str, list[str]]:
+    try:
+        record = json.loads((out / RECORD).read_text())
+    except (OSError, ValueError):
+        built = sorted(path.parent.name for path in out.glob(f"*/{RECORD}"))
+        raise ConfigError(
+            f"nothing was built in {out}",
+            hint=f"name one of its builds: -o {out / built[0]}" if built else "run `jetsonx build` first",
+        ) from None
+    return {name: list(value) for name, value in record.items()}
+
+
+def _choose(program: str | None, programs: list[str], out: Path) -> str:
+    if not programs:
+        raise ConfigError(
+            f"the build in {out} has no program to start",
+            hint="run starts executables; libraries and archives are only checked",
+        )
+    if program is None:
+        return programs[0]
+    for name in programs:
+        if program in (name, Path(name).name):
+            return name
+    raise ConfigError(f"--program: the build in {out} has no {program!r}", hint=f"it has {', '.join(programs)}")

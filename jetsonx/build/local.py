@@ -1,0 +1,133 @@
+"""The local engine: carry out a build plan on this workstation."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from jetsonx.build.plan import BuildPlan, Step
+from jetsonx.build.source import find_outputs, sync_source
+from jetsonx.console import Console
+from jetsonx.errors import BuildError
+from jetsonx.runner import Completed, Runner
+
+_STATE = "state.json"
+_IGNORE = "*\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What a build left: each output by its path in ``files``, and what the shims changed on the way."""
+
+    files: Path
+    outputs: tuple[str, ...]
+    changed: bool
+    notes: tuple[str, ...]
+
+
+def run_plan(plan: BuildPlan, out: Path, *, key: str, targets: str, runner: Runner, console: Console) -> Built:
+    """Run the plan's steps and collect its outputs under ``out/files``.
+
+    ``key`` names everything outside the source that the build depends on; when it differs from the last build's, the
+    build directory starts afresh. ``targets`` is for messages.
+
+    Raises BuildError with the failing program's own words, and ConfigError when an output is missing.
+    """
+    build = plan.places.build
+    state = _load_state(build)
+    if state.get("key") != key:
+        if build.exists():
+            shutil.rmtree(build)
+        state = {"key": key}
+    build.mkdir(parents=True, exist_ok=True)
+    (out / ".gitignore").write_text(_IGNORE)
+    notes = build / "notes.txt"
+    notes.unlink(missing_ok=True)
+    if plan.copy_source:
+        sync_source(plan.places.source, plan.places.copy, exclude=out)
+    for name, text in plan.files.items():
+        _write_if_changed(build / name, text)
+    for step in plan.steps:
+        if step.once and state.get(step.say) == str(step.command):
+            continue
+        _run(step, targets, runner, console)
+        state[step.say] = str(step.command)
+        (build / _STATE).write_text(json.dumps(state))
+    (build / _STATE).write_text(json.dumps(state))
+    outputs = find_outputs(plan.products, plan.outputs, skip=[out / "files"])
+    changed = _collect(outputs, out / "files")
+    if plan.compdb is not None and plan.compdb.is_file():
+        _write_if_changed(out / "compile_commands.json", plan.compdb.read_text())
+    said = tuple(dict.fromkeys(notes.read_text().splitlines())) if notes.is_file() else ()
+    return Built(files=out / "files", outputs=tuple(outputs), changed=changed, notes=said)
+
+
+def _run(step: Step, targets: str, runner: Runner, console: Console) -> None:
+    def show(line: str) -> None:
+        if console.verbosity > 0:
+            console.err(line)
+
+    done = runner.run(step.command, on_line=show)
+    if not done.ok:
+        raise _failure(step, targets, done)
+
+
+def _failure(step: Step, targets: str, done: Completed) -> BuildError:
+    ended = f"ended by signal {-done.status}" if done.status < 0 else f"exit status {done.status}"
+    return BuildError(
+        f"{step.say} for {targets}: {Path(step.command.argv[0]).name} failed ({ended})",
+        details=done.tail,
+        hint="the lines above are the program's own; jetsonx -v build shows every command, ready to paste",
+    )
+
+
+def _load_state(build: Path) -> dict[str, str]:
+    try:
+        state = json.loads((build / _STATE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def _collect(outputs: dict[str, Path], files: Path) -> bool:
+    """Make ``files`` hold exactly the outputs; True when that changed anything."""
+    changed = False
+    keep = set()
+    for name, source in outputs.items():
+        place = files / name
+        keep.add(place)
+        if _stamp(place) != _stamp(source):
+            _copy(source, place)
+            changed = True
+    for path in [path for path in files.rglob("*") if path.is_symlink() or not path.is_dir()]:
+        if path not in keep:
+            path.unlink()
+            changed = True
+    return changed
+
+
+def _stamp(path: Path) -> tuple[object, ...] | None:
+    """Equal for equal files, without reading them: a link's target, or size, time and mode."""
+    if path.is_symlink():
+        return (path.readlink(),)
+    if not path.is_file():
+        return None
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_mode
+
+
+def _copy(source: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = place.with_name(f".{place.name}.part")
+    part.unlink(missing_ok=True)
+    shutil.copy2(source, part, follow_symlinks=False)
+    part.replace(place)
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    """Write a file, leaving its time alone when the text is the same, so that nothing rebuilds for it."""
+    if not path.is_file() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)

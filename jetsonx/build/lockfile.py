@@ -1,0 +1,81 @@
+"""Between jetsonx.lock and the values that the sysroot takes: which pins hold for a build, and what to write back."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from jetsonx.catalog import Target
+from jetsonx.errors import ConfigError
+from jetsonx.project import Project
+from jetsonx.project.lock import FILE_NAME, Lock, LockedPackage, LockedSysroot, LockedWheel
+from jetsonx.sysroot.package import Package, Pins, Wheel
+from jetsonx.sysroot.pull import Sysroot
+
+IMAGE_PACKAGES = ("ca-certificates",)
+"""In every sysroot, because the minimal image is made of its packages."""
+
+
+def request_key(project: Project, target: Target) -> str:
+    """Names what a project asks of a sysroot; a lock made for another request does not hold."""
+    parts = [target.release.l4t, sorted(project.sysroot.packages), sorted(project.sysroot.wheels), project.sysroot.full]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def find_pins(
+    lock: Lock | None, project: Project, target: Target, request: str, *, locked: bool, refresh: bool
+) -> Pins | None:
+    """The pins that hold for this build; None when it is free to choose.
+
+    Raises ConfigError under ``--locked`` when there are none, or when they were made for another request.
+    """
+    entry = lock.sysroot_of(target.release.l4t) if lock else None
+    if entry is not None and entry.key == request and not refresh:
+        return Pins(
+            suite=entry.suite,
+            packages=tuple(
+                Package(
+                    name=each.name,
+                    version=each.version,
+                    filename=each.filename,
+                    sha256=each.sha256,
+                    size_bytes=each.size_bytes,
+                )
+                for each in entry.package
+            ),
+            wheels=tuple(
+                Wheel(name=each.name, version=each.version, filename=each.filename, sha256=each.sha256)
+                for each in entry.wheel
+            ),
+        )
+    if locked:
+        reason = "has nothing for" if entry is None else "was made for other packages or wheels than jetsonx.toml asks"
+        raise ConfigError(
+            f"--locked: {project.root / FILE_NAME} {reason} L4T {target.release.l4t}",
+            hint="run `jetsonx build` once without --locked and commit jetsonx.lock",
+        )
+    return None
+
+
+def lock_sysroot(lock: Lock | None, target: Target, request: str, sysroot: Sysroot) -> Lock:
+    """The lock with what this build's sysroot is made of."""
+    entry = LockedSysroot(
+        release=target.release.l4t,
+        key=request,
+        suite=sysroot.suite.codename,
+        package=tuple(
+            LockedPackage(
+                name=each.name,
+                version=each.version,
+                sha256=each.sha256,
+                size_bytes=each.size_bytes,
+                filename=each.filename,
+            )
+            for each in sysroot.packages
+        ),
+        wheel=tuple(
+            LockedWheel(name=each.name, version=each.version, sha256=each.sha256, filename=each.filename)
+            for each in sysroot.wheels
+        ),
+    )
+    return replace(lock or Lock(schema=1)).with_sysroot(entry)

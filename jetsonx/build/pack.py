@@ -1,0 +1,99 @@
+"""The image of a build: the minimal base and the CUDA libraries from the sysroot, the outputs on top."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jetsonx import __version__
+from jetsonx.build.local import Built
+from jetsonx.errors import ConfigError
+from jetsonx.image.app import AppFile, read_app_file
+from jetsonx.image.closure import needed_closure
+from jetsonx.image.minimal import Deb
+from jetsonx.image.oci import Image
+from jetsonx.image.pack import plan_image, write_image
+from jetsonx.sysroot.deb import read_control
+from jetsonx.sysroot.pull import fetch_debs
+from jetsonx.toolchain.tools import Fetcher
+
+if TYPE_CHECKING:
+    from jetsonx.build.pipeline import Prepared
+
+_SYSTEM_DIRS = ("usr/lib/aarch64-linux-gnu", "usr/lib")
+
+
+def pack(prepared: Prepared, built: Built, revision: str | None, fetcher: Fetcher) -> Image:
+    """Write ``out/image``. Raises ConfigError for an image that cannot be made as asked."""
+    project, sysroot, target = prepared.project, prepared.sysroot, prepared.targets[0]
+    if project.image.base != "minimal":
+        raise ConfigError(
+            f"{project.path}: image.base: the local engine packs onto 'minimal' only, not {project.image.base!r}",
+            hint='set base = "minimal", or build the image from out/files with your own Dockerfile',
+        )
+    cuda_libraries = f"{prepared.sdk.cuda_dir}/targets/{prepared.sdk.cuda_target}/lib"
+    closure = needed_closure(
+        [built.files / name for name in built.outputs],
+        sysroot.path,
+        owners=sysroot.owners,
+        packages=frozenset(package.name for package in sysroot.packages),
+        library_dirs=(*_SYSTEM_DIRS, cuda_libraries),
+        driver_libraries=target.line.driver_libraries,
+    )
+    paths = fetch_debs(
+        sysroot, target, store=fetcher.store, runner=fetcher.runner, console=fetcher.console, offline=fetcher.offline
+    )
+    debs = {
+        package.name: Deb(name=package.name, version=package.version, sha256=package.sha256, path=paths[package.name])
+        for package in sysroot.packages
+    }
+    plan = plan_image(
+        name=project.name,
+        reference=f"{project.name}:{project.version}",
+        files=[*(read_app_file(built.files / name, name) for name in built.outputs), *_extra_files(prepared)],
+        closure=closure,
+        sysroot=sysroot.path,
+        sysroot_digest=sysroot.digest,
+        debs=debs,
+        origin=sysroot.suite,
+        driver_dirs=target.line.tegra_library_dirs,
+        entrypoint=project.image.entrypoint,
+        command=project.image.cmd,
+        env=dict(project.image.env),
+        labels={**image_labels(prepared, revision), **dict(project.image.labels)},
+        user=project.image.user or "",
+        working_dir=project.image.workdir,
+        ports=project.image.expose,
+    )
+    return write_image(plan, prepared.out / "image", cache_dir=fetcher.store.root / "layers", read_control=read_control)
+
+
+def image_labels(prepared: Prepared, revision: str | None) -> dict[str, str]:
+    """What the image says of itself; `jetsonx deploy` compares it with the device."""
+    project, targets = prepared.project, prepared.targets
+    labels = {
+        "jetsonx.version": __version__,
+        "jetsonx.target": ",".join(target.name for target in targets),
+        "jetsonx.l4t": targets[0].release.l4t,
+        "jetsonx.cuda": targets[0].cuda_version,
+        "jetsonx.sms": ",".join(str(sm) for sm in prepared.sdk.device_code.sms),
+        "jetsonx.sysroot": prepared.sysroot.digest,
+        "org.opencontainers.image.title": project.name,
+        "org.opencontainers.image.version": project.version,
+    }
+    return labels | ({"org.opencontainers.image.revision": revision} if revision else {})
+
+
+def _extra_files(prepared: Prepared) -> list[AppFile]:
+    """Files that ``image.files`` names, by their path relative to jetsonx.toml."""
+    root = prepared.project.root.resolve()
+    found: dict[str, Path] = {}
+    for glob in prepared.project.image.files:
+        matches = [path for path in sorted(root.glob(glob)) if path.is_file() and not path.is_relative_to(prepared.out)]
+        if not matches:
+            raise ConfigError(
+                f"{prepared.project.path}: image.files: nothing matches {glob!r}",
+                hint="paths and globs are relative to jetsonx.toml; dir/** takes everything below a directory",
+            )
+        found |= {str(path.relative_to(root)): path for path in matches}
+    return [read_app_file(path, name) for name, path in found.items()]

@@ -1,0 +1,255 @@
+"""From a project to what lies in the output directory: sysroot, SDK, build, check, image.
+
+One function, :func:`build_release`, is the whole job for one L4T release; the effects come in as parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jetsonx import __version__
+from jetsonx.build import emulate, lockfile
+from jetsonx.build.local import Built, run_plan
+from jetsonx.build.plan import BuildPlan, Inputs, Places, Programs, plan_build
+from jetsonx.build.revision import load_epoch, load_revision
+from jetsonx.build.source import find_sources, source_directory
+from jetsonx.catalog import Target, load_catalog, resolve_target
+from jetsonx.errors import ConfigError
+from jetsonx.project import Project
+from jetsonx.project.lock import Lock
+from jetsonx.sysroot.pull import Sysroot, pull_sysroot
+from jetsonx.toolchain import tools
+from jetsonx.toolchain.resolve import Host, resolve_sdk
+from jetsonx.toolchain.sdk import Sdk
+from jetsonx.toolchain.tools import Fetcher
+
+if TYPE_CHECKING:
+    from jetsonx.image.oci import Image
+    from jetsonx.verify.report import Report
+
+_DONE = "done.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """``locked``: take exactly what jetsonx.lock says. ``refresh``: look for newer packages than those in the cache."""
+
+    locked: bool = False
+    refresh: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Everything a build of one release needs, chosen and at hand."""
+
+    project: Project
+    targets: tuple[Target, ...]
+    sysroot: Sysroot
+    sdk: Sdk
+    plan: BuildPlan
+    out: Path
+
+    @property
+    def key(self) -> str:
+        """Names all inputs outside the source directory; the build directory starts afresh when it changes."""
+        build = self.project.build
+        parts = [__version__, self.sdk.path.name, build.system, build.args, build.env, build.strip, build.override_arch]
+        return hashlib.sha256(repr([*parts, build.command, str(self.plan.places.source)]).encode()).hexdigest()[:16]
+
+    @property
+    def names(self) -> str:
+        """The targets, for messages."""
+        return ", ".join(target.name for target in self.targets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a build of one release gave. ``report`` and ``image`` are None when nothing had changed since the last."""
+
+    prepared: Prepared
+    built: Built
+    report: Report | None
+    image: Image | None
+    summary: dict[str, object]
+
+    @property
+    def ok(self) -> bool:
+        """True when the check found no error."""
+        return self.summary["verdict"] != "error"
+
+
+def group_targets(project: Project) -> tuple[tuple[Target, ...], ...]:
+    """The project's targets by L4T release: modules of one release share a build.
+
+    Raises ConfigError for a target that does not exist, naming the file and key it comes from.
+    """
+    catalog = load_catalog()
+    groups: dict[str, dict[str, Target]] = {}
+    for name in project.target_names():
+        try:
+            target = resolve_target(catalog, name)
+        except ConfigError as error:
+            raise ConfigError(f"{project.path}: target: {error.message}", hint=error.hint) from None
+        groups.setdefault(target.release.l4t, {})[target.name] = target
+    return tuple(tuple(group.values()) for group in groups.values())
+
+
+def output_directory(base: Path, targets: Sequence[Target], *, several: bool) -> Path:
+    """``base``, or one directory per L4T release below it when there are several."""
+    return base / f"r{targets[0].release.l4t}" if several else base
+
+
+def prepare(
+    project: Project, targets: tuple[Target, ...], out: Path, *, lock: Lock | None, options: Options, fetcher: Fetcher
+) -> Prepared:
+    """Have the sysroot and the SDK at hand, and plan the build."""
+    source = source_directory(project)
+    out = out.resolve()
+    request = lockfile.request_key(project, targets[0])
+    pins = lockfile.find_pins(lock, project, targets[0], request, locked=options.locked, refresh=options.refresh)
+    sysroot = pull_sysroot(
+        targets[0],
+        packages=(*project.sysroot.packages, *lockfile.IMAGE_PACKAGES),
+        wheels=project.sysroot.wheels,
+        full=project.sysroot.full,
+        store=fetcher.store,
+        runner=fetcher.runner,
+        console=fetcher.console,
+        offline=fetcher.offline,
+        pins=pins,
+        refresh=options.refresh,
+    )
+    host = Host(environ=os.environ)
+    sdk = resolve_sdk(targets, sysroot, compiler=project.build.compiler, fetcher=fetcher, host=host)
+    inputs = Inputs(
+        project=project,
+        sdk=sdk,
+        places=Places(source=source, build=out / "build"),
+        programs=_find_programs(project, targets[0], fetcher),
+        sources=find_sources(project, source, exclude=out) if project.build.system == "cuda" else (),
+        cores=len(os.sched_getaffinity(0)),
+        epoch=load_epoch(),
+    )
+    return Prepared(project=project, targets=targets, sysroot=sysroot, sdk=sdk, plan=plan_build(inputs), out=out)
+
+
+def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
+    """Build, check, pack. Raises BuildError when the build fails; a failed check is in the result."""
+    built = run_plan(
+        prepared.plan,
+        prepared.out,
+        key=prepared.key,
+        targets=prepared.names,
+        runner=fetcher.runner,
+        console=fetcher.console,
+    )
+    done = _load_done(prepared, built)
+    if done is not None:
+        return Result(prepared=prepared, built=built, report=None, image=None, summary=done)
+    (prepared.out / _DONE).unlink(missing_ok=True)
+    report = _check(prepared, built)
+    _write(prepared.out / "report.json", report.to_json())
+    _write(prepared.out / emulate.RECORD, _run_record(prepared, built, report))
+    image = None
+    if report.verdict == "error":
+        shutil.rmtree(prepared.out / "image", ignore_errors=True)  # an image of the build before would mislead
+    else:
+        from jetsonx.build.pack import pack
+
+        image = pack(prepared, built, load_revision(prepared.plan.places.source, fetcher.runner), fetcher)
+    summary: dict[str, object] = {
+        "targets": [target.name for target in prepared.targets],
+        "verdict": report.verdict,
+        "files": list(built.outputs),
+        "image": image.digest if image else None,
+        "image_bytes": image.size_bytes if image else None,
+        "device_code": {file.path: list(device_names(file)) for file in report.files},
+        "findings": len(report.findings),
+        "key": _done_key(prepared),
+    }
+    _write(prepared.out / _DONE, summary)
+    return Result(prepared=prepared, built=built, report=report, image=image, summary=summary)
+
+
+def device_names(file: object) -> tuple[str, ...]:
+    """What a checked file holds for the GPU, as people name it: "sm_87", "PTX 110"."""
+    from jetsonx.verify import report
+    from jetsonx.verify.facts import FileFacts
+
+    return report.device_names(file) if isinstance(file, FileFacts) else ()
+
+
+def _check(prepared: Prepared, built: Built) -> Report:
+    from jetsonx.verify.outputs import check_outputs  # pyelftools is imported only when there is something to read
+
+    return check_outputs(
+        [built.files / name for name in built.outputs],
+        root=built.files,
+        targets=prepared.targets,
+        sysroot_path=prepared.sysroot.path,
+        cuda_dir=prepared.sdk.cuda_dir,
+        driver_globs=prepared.targets[0].line.driver_libraries,
+        jit=prepared.project.target.jit,
+    )
+
+
+def _run_record(prepared: Prepared, built: Built, report: Report) -> dict[str, list[str]]:
+    """What `jetsonx run` needs: programs (the image's entrypoint first), and where their libraries are."""
+    programs = [file.path for file in report.files if file.elf is not None and file.elf.interpreter]
+    first = prepared.project.image.entrypoint[:1]
+    programs.sort(key=lambda name: (Path(name).name not in first and name not in first, name))
+    sdk = prepared.sdk
+    return {
+        "sysroot": [str(sdk.sysroot)],
+        "library_dirs": [str(sdk.cuda / "lib"), str(sdk.path / "share/driver-stubs")],
+        "files": list(built.outputs),
+        "programs": programs,
+    }
+
+
+def _find_programs(project: Project, target: Target, fetcher: Fetcher) -> Programs:
+    """The build programs this project's build system needs, fetched when the host has none that fits."""
+    system = project.build.system
+    if system in {"make", "command"}:
+        return Programs()
+    ninja = tools.find_ninja(fetcher)
+    ccache = shutil.which("ccache") or shutil.which("sccache")
+    if system == "cmake":
+        minimum = target.cuda.min_cmake if target.cuda and target.cuda.min_cmake else "3.18"
+        return Programs(ninja=ninja, ccache=ccache, cmake=tools.find_cmake(fetcher, minimum)[0])
+    if system == "meson":
+        return Programs(ninja=ninja, ccache=ccache, meson=tools.find_meson(fetcher))
+    return Programs(ninja=ninja, ccache=ccache)
+
+
+def _done_key(prepared: Prepared) -> str:
+    """Everything that the check and the image depend on beside the outputs."""
+    project = prepared.project
+    parts = [prepared.key, project.name, project.version, project.target, project.image, prepared.sysroot.digest]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _load_done(prepared: Prepared, built: Built) -> dict[str, object] | None:
+    """The last build's summary when neither its outputs nor anything else has changed since."""
+    try:
+        done = json.loads((prepared.out / _DONE).read_text())
+    except (OSError, ValueError):
+        return None
+    if built.changed or not isinstance(done, dict) or done.get("key") != _done_key(prepared):
+        return None
+    if done["verdict"] == "error" or not (prepared.out / "image/index.json").is_file():
+        return None
+    return done
+
+
+def _write(path: Path, value: object) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(value, indent=2) + "\n")
+    part.replace(path)

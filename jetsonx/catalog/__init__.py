@@ -1,0 +1,27 @@
+"""What jetsonx knows about Jetson modules, L4T releases, CUDA toolkits and distributions, and the Target made of it."""
+
+from __future__ import annotations
+
+from jetsonx.catalog.filters import Filter
+from jetsonx.catalog.load import load_catalog
+from jetsonx.catalog.suites import rank_suites
+from jetsonx.catalog.target import Target, common_cpu, find_module, resolve_target
+from jetsonx.catalog.values import Catalog, CpuFlag, CudaFacts, DriverCuda, Line, Module, Release, Suite
+
+__all__ = [
+    "Catalog",
+    "CpuFlag",
+    "CudaFacts",
+    "DriverCuda",
+    "Filter",
+    "Line",
+    "Module",
+    "Release",
+    "Suite",
+    "Target",
+    "common_cpu",
+    "find_module",
+    "load_catalog",
+    "rank_suites",
+    "resolve_target",
+]

@@ -1,0 +1,81 @@
+"""``jetsonx build``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from jetsonx.cli import options
+from jetsonx.cli.context import Context
+
+
+@click.command("build")
+@options.project_dir
+@options.targets
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Output directory.  [default: DIR/out]")
+@click.option(
+    "--strategy",
+    type=click.Choice(["auto", "cross", "emulate", "native"]),
+    help="How to build; this engine knows cross.  [default: build.strategy]",
+)
+@click.option("--engine", type=click.Choice(["auto", "local"]), default="auto", show_default=True)
+@click.option("-j", "--jobs", type=click.IntRange(1, 1024), help="How many compilers run at once.  [default: cores]")
+@click.option("--locked", is_flag=True, help="Take exactly what jetsonx.lock says, or fail.")
+@click.option("--refresh", is_flag=True, help="Look for newer packages and wheels, and write them to jetsonx.lock.")
+@options.offline
+@click.option("--dry-run", is_flag=True, help="Print what would be run, and run nothing.")
+@options.as_json
+@click.pass_obj
+def command(
+    context: Context,
+    directory: Path,
+    targets: tuple[str, ...],
+    output: Path | None,
+    strategy: str | None,
+    engine: str,  # noqa: ARG001 - one engine so far; the option is part of the documented command line
+    jobs: int | None,
+    locked: bool,
+    refresh: bool,
+    offline: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Build the project in DIR for its targets, check the result and pack the image.
+
+    Leaves DIR/out/files (the outputs), out/image (an OCI layout that docker load takes as a tar), out/report.json and
+    out/compile_commands.json; with targets of several L4T releases one such directory for each. An unchanged project
+    rebuilds nothing.
+
+    Prints the output directory. Exits with 1 when the check finds an error.
+    """
+    from jetsonx.build.command import Request, build
+    from jetsonx.build.show import result_json, summary_lines
+
+    request = Request(
+        directory=directory,
+        targets=targets,
+        output=output,
+        strategy=strategy,
+        jobs=jobs,
+        locked=locked,
+        refresh=refresh,
+        offline=offline,
+    )
+    if dry_run:
+        from jetsonx.build.command import plan_lines
+
+        for line in plan_lines(request, context.store, context.runner, context.console):
+            context.console.out(line)
+        return
+    results = build(request, context.store, context.runner, context.console)
+    for result in results:
+        for line in summary_lines(result):
+            context.console.say(line)
+        if not as_json:
+            context.console.out(str(result.prepared.out))
+    if as_json:
+        context.console.out(json.dumps(result_json(results), indent=2))
+    if not all(result.ok for result in results):
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,59 @@
+"""Every way jetsonx says no.
+
+JetsonxError              70  our own bug, if it is ever raised bare
+├── ConfigError            2  the user's input: a flag, a target, jetsonx.toml, a named file that is not there
+├── HostError              3  something missing on this host: a tool, a permission, disk space
+├── DownloadError          4  a package, wheel or blob could not be had (also: offline and not in the cache)
+├── BuildError             5  a compiler, linker or build system failed
+└── DeviceError            6  a device did not answer or a deployment failed
+
+A failed check is not an exception: it is a Report, and the command line maps it to exit status 1.
+The core raises; only the command line prints and exits.
+"""
+
+from __future__ import annotations
+
+
+class JetsonxError(Exception):
+    """What went wrong and where (``message``), and what to type next (``hint``).
+
+    ``details`` holds another program's own last words, shown between the two.
+    """
+
+    exit_code = 70
+
+    def __init__(self, message: str, *, hint: str | None = None, details: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details
+
+
+class ConfigError(JetsonxError):
+    """The user's input cannot be used as it stands."""
+
+    exit_code = 2
+
+
+class HostError(JetsonxError):
+    """This host lacks something the work needs."""
+
+    exit_code = 3
+
+
+class DownloadError(JetsonxError):
+    """Something that had to be fetched could not be had, or was not what it should be."""
+
+    exit_code = 4
+
+
+class BuildError(JetsonxError):
+    """A compiler, linker or build system failed."""
+
+    exit_code = 5
+
+
+class DeviceError(JetsonxError):
+    """A device did not answer, or a deployment failed."""
+
+    exit_code = 6

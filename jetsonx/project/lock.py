@@ -1,0 +1,161 @@
+"""jetsonx.lock: the exact packages and wheels that a build used, so that the next build takes the same.
+
+The file is TOML, the same bytes for the same contents: sorted, one package or wheel on each line. It names no mirror.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from jetsonx.errors import ConfigError, HostError
+from jetsonx.project.document import load_text, parse_document, toml_text
+from jetsonx.project.kinds import Choice, Invalid, Many, Text, Whole, like
+from jetsonx.project.record import Key, Record, keys_of
+from jetsonx.project.values import is_inside
+
+FILE_NAME = "jetsonx.lock"
+
+_SCHEMA = 1
+_HEADER = "# Written by jetsonx: what the last build used. Commit it; `jetsonx build --locked` takes exactly this."
+
+_WORD = Key(Text("a word", like(r"[^\s\x00-\x1f\x7f]+")), "")
+_PATH = Key(Text("a relative path", lambda text: is_inside(text) and "://" not in text and text.isprintable()), "")
+_SHA256 = Key(Text("64 hexadecimal digits", like(r"[0-9a-f]{64}")), "")
+_SIZE = Key(Whole(0, 2**63 - 1), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedPackage:
+    """A Debian package; ``filename`` is its path below the root of any mirror."""
+
+    name: Annotated[str, _WORD]
+    version: Annotated[str, _WORD]
+    sha256: Annotated[str, _SHA256]
+    size_bytes: Annotated[int, _SIZE]
+    filename: Annotated[str, _PATH]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedWheel:
+    """A Python wheel."""
+
+    name: Annotated[str, _WORD]
+    version: Annotated[str, _WORD]
+    sha256: Annotated[str, _SHA256]
+    filename: Annotated[str, _PATH]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedSysroot:
+    """What the sysroot of one L4T release was made of. ``key`` is the digest of the request that led to it."""
+
+    release: Annotated[str, _WORD]
+    key: Annotated[str, _WORD]
+    source: Annotated[Literal["apt"], Key(Choice(("apt",)), "")] = "apt"
+    suite: Annotated[str, _WORD]
+    package: Annotated[tuple[LockedPackage, ...], Key(Many(Record(LockedPackage), "packages"), "")] = ()
+    wheel: Annotated[tuple[LockedWheel, ...], Key(Many(Record(LockedWheel), "wheels"), "")] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """A jetsonx.lock. ``tool`` are the wheels of the toolchain for this workstation."""
+
+    schema: Annotated[int, Key(Choice((_SCHEMA,)), "")]
+    sysroot: Annotated[tuple[LockedSysroot, ...], Key(Many(Record(LockedSysroot), "sysroots"), "")] = ()
+    tool: Annotated[tuple[LockedWheel, ...], Key(Many(Record(LockedWheel), "wheels"), "")] = ()
+
+    def sysroot_of(self, release: str) -> LockedSysroot | None:
+        """What is locked for an L4T release such as "39.2.0"."""
+        return next((sysroot for sysroot in self.sysroot if sysroot.release == release), None)
+
+    def with_sysroot(self, sysroot: LockedSysroot) -> Lock:
+        """The lock with this sysroot in place of the one for the same release."""
+        others = tuple(other for other in self.sysroot if other.release != sysroot.release)
+        return replace(self, sysroot=(*others, sysroot))
+
+
+EMPTY_LOCK = Lock(schema=_SCHEMA)
+
+
+def parse_lock(text: str, path: Path) -> Lock:
+    """The lock in a text, sorted as :func:`render_lock` sorts. ``path`` is only named in errors.
+
+    Raises ConfigError when the text is damaged or of a newer jetsonx.
+    """
+    hint = f"restore {path} from version control, or delete it: the next build writes a new one"
+    try:
+        tables = parse_document(text, path)
+    except ConfigError as error:
+        raise ConfigError(error.message, hint=hint) from None
+    schema = tables.get("schema")
+    if isinstance(schema, int) and schema > _SCHEMA:
+        raise ConfigError(f"{path}: schema {schema}: written by a newer jetsonx", hint=f"upgrade jetsonx, or {hint}")
+    try:
+        lock = _sorted(Record(Lock).read(tables, ""))
+    except Invalid as invalid:
+        raise ConfigError("\n".join(f"{path}: damaged: {problem}" for problem in invalid.args), hint=hint) from None
+    if len({sysroot.release for sysroot in lock.sysroot}) < len(lock.sysroot):
+        raise ConfigError(f"{path}: damaged: two sysroots for one L4T release", hint=hint)
+    return lock
+
+
+def load_lock(path: Path) -> Lock | None:
+    """The lock in a file, or None when there is no such file. Raises ConfigError when it is damaged."""
+    try:
+        return parse_lock(load_text(path), path)
+    except FileNotFoundError:
+        return None
+
+
+def render_lock(lock: Lock) -> str:
+    """The text of a lock: the same bytes for the same contents, whatever their order."""
+    lock = _sorted(lock)
+    lines = [_HEADER, f"schema = {lock.schema}"]
+    for sysroot in lock.sysroot:
+        lines += ["", "[[sysroot]]"]
+        lines += [f"{name} = {toml_text(getattr(sysroot, name))}" for name in ("release", "key", "source", "suite")]
+        lines += _rows("package", sysroot.package)
+        lines += _rows("wheel", sysroot.wheel)
+    # A key that comes after [[sysroot]] would belong to it, so tools come first.
+    lines[2:2] = _rows("tool", lock.tool)
+    return "\n".join(lines) + "\n"
+
+
+def write_lock(path: Path, lock: Lock) -> None:
+    """Replace the file at once, or leave it alone when it already says this. Raises HostError when it cannot."""
+    data = render_lock(lock).encode()
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if path.is_file() and path.read_bytes() == data:
+            return
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError as error:
+        raise HostError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+_Entry = TypeVar("_Entry", LockedPackage, LockedWheel)
+
+
+def _rows(key: str, entries: Iterable[LockedPackage | LockedWheel]) -> Iterator[str]:
+    rows = [toml_text({name: getattr(entry, name) for name in keys_of(type(entry))}) for entry in entries]
+    if rows:
+        yield f"{key} = ["
+        yield from (f"  {row}," for row in rows)
+        yield "]"
+
+
+def _sorted(lock: Lock) -> Lock:
+    sysroots = (replace(x, package=_by_name(x.package), wheel=_by_name(x.wheel)) for x in lock.sysroot)
+    return replace(lock, sysroot=tuple(sorted(sysroots, key=lambda x: x.release)), tool=_by_name(lock.tool))
+
+
+def _by_name(entries: tuple[_Entry, ...]) -> tuple[_Entry, ...]:
+    return tuple(sorted(entries, key=lambda entry: (entry.name, entry.version, entry.filename, entry.sha256)))

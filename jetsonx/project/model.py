@@ -1,0 +1,320 @@
+"""The values of jetsonx.toml. Each key is declared once: its type, what it may hold, what it means and an example."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from jetsonx.errors import ConfigError
+from jetsonx.project import values
+from jetsonx.project.kinds import Choice, Many, Pairs, Port, Whole
+from jetsonx.project.record import Key, Record
+
+FILE_NAME = "jetsonx.toml"
+
+System = Literal["cuda", "cmake", "make", "meson", "command"]
+Strategy = Literal["auto", "cross", "emulate", "native"]
+Compiler = Literal["auto", "gcc", "clang", "zig"]
+Restart = Literal["no", "on-failure", "unless-stopped", "always"]
+Texts = tuple[str, ...]
+
+
+_ARGS_FOR = ("cmake", "make", "meson")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectInfo:
+    """What the program is called."""
+
+    name: Annotated[str, Key(values.NAME, "Names the image, and the program when nothing else is said.", '"{name}"')]
+    version: Annotated[str, Key(values.VERSION, "Becomes the image's tag.", '"0.1.0"')] = "0.1.0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSection:
+    """Which Jetsons to build for: ``modules`` with ``l4t``, or ``targets``, or nothing when ``-t`` says it."""
+
+    modules: Annotated[
+        Texts,
+        Key(
+            Many(values.MODULE, "modules", unique=True, at_least=1),
+            "Jetson modules, all with the L4T release below; one program holds machine code for each of them.",
+            '["orin-nano", "agx-thor"]',
+        ),
+    ] = ()
+    l4t: Annotated[str | None, Key(values.L4T, "The L4T release on them, or its JetPack.", '"39.2"')] = None
+    targets: Annotated[
+        Texts,
+        Key(
+            Many(values.TARGET, "targets", unique=True, at_least=1),
+            "Several releases at once, in place of modules and l4t; one build for each release.",
+            '["orin-nano@39.2", "orin-nano@36.4"]',
+        ),
+    ] = ()
+    jit: Annotated[
+        bool,
+        Key(
+            values.FLAG,
+            "Accept PTX, which the driver compiles at first start, where machine code for a module is missing.",
+            "true",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSection:
+    """How the program is built."""
+
+    system: Annotated[
+        System,
+        Key(
+            Choice(get_args(System)),
+            "What builds it: cuda (nvcc over the sources), cmake, make, meson, or command (commands of your own).",
+            '"cuda"',
+        ),
+    ]
+    source: Annotated[str, Key(values.RELATIVE, "Where the sources are, relative to this file.", '"src"')] = "."
+    sources: Annotated[
+        Texts,
+        Key(
+            values.PATHS,
+            "What to compile: paths or globs in the source directory; ** also goes into the directories below.",
+            '["*.cu", "lib/**/*.cpp"]',
+            only_for=("cuda",),
+        ),
+    ] = ("*.cu", "*.cpp", "*.cc", "*.cxx", "*.c")
+    include: Annotated[
+        Texts,
+        Key(
+            values.WORDS,
+            "Directories with headers, relative to the source directory; one with a leading / is in the sysroot.",
+            '["include", "/usr/include/opencv4"]',
+            only_for=("cuda",),
+        ),
+    ] = ()
+    flags: Annotated[
+        Texts, Key(values.WORDS, "More flags for nvcc.", '["-std=c++17", "--use_fast_math"]', only_for=("cuda",))
+    ] = ()
+    link: Annotated[
+        Texts,
+        Key(Many(values.LINK, "libraries or linker flags"), "Libraries to link.", '["-lcublas"]', only_for=("cuda",)),
+    ] = ()
+    args: Annotated[
+        Texts,
+        Key(
+            values.WORDS,
+            "Arguments for cmake, make or meson setup.",
+            '["-DCMAKE_BUILD_TYPE=Release"]',
+            only_for=_ARGS_FOR,
+        ),
+    ] = ()
+    targets: Annotated[
+        Texts,
+        Key(
+            values.WORDS,
+            "What make or ninja is to build.",
+            '["{name}"]',
+            default="what they build when told nothing",
+            only_for=_ARGS_FOR,
+        ),
+    ] = ()
+    command: Annotated[
+        Texts,
+        Key(
+            Many(values.WORD, "shell commands", at_least=1),
+            "Commands to run one after the other, each by `sh -c`; the first that fails ends the build.",
+            '["./configure", "make"]',
+            only_for=("command",),
+            needed_for=("command",),
+        ),
+    ] = ()
+    outputs: Annotated[
+        Texts,
+        Key(
+            Many(values.PATH, "paths or globs", at_least=1),
+            "What the build leaves that goes to the device: paths or globs in the build directory.",
+            '["{name}"]',
+            default="with cuda the project's name",
+            needed_for=("cmake", "make", "meson", "command"),
+        ),
+    ] = ()
+    env: Annotated[Pairs, Key(values.ENV, "Environment variables for the build.", '{ CXXFLAGS = "-O3" }')] = ()
+    jobs: Annotated[
+        int | None, Key(Whole(1, 1024), "How many compilers run at once.", "4", default="one for each core")
+    ] = None
+    strategy: Annotated[
+        Strategy,
+        Key(
+            Choice(get_args(Strategy)),
+            "cross (compilers of this workstation), emulate (the target's own under QEMU), native (on an ARM machine).",
+            '"cross"',
+        ),
+    ] = "auto"
+    compiler: Annotated[
+        Compiler,
+        Key(
+            Choice(get_args(Compiler)),
+            "The C and C++ compiler; auto takes one found here that this CUDA accepts, or fetches zig's clang.",
+            '"gcc"',
+        ),
+    ] = "auto"
+    strip: Annotated[bool, Key(values.FLAG, "Leave out debug information and symbol tables.", "false")] = True
+    override_arch: Annotated[
+        bool,
+        Key(
+            values.FLAG, "Replace -arch and -gencode that the project's own files give to nvcc by the targets'.", "true"
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SysrootSection:
+    """What the target's headers and libraries hold beside libc, libstdc++ and the CUDA runtime."""
+
+    packages: Annotated[
+        Texts,
+        Key(
+            Many(values.PACKAGE, "Debian packages", unique=True),
+            "-dev packages for the target; what they depend on comes along.",
+            '["libopencv-dev"]',
+        ),
+    ] = ()
+    wheels: Annotated[
+        Texts,
+        Key(Many(values.WHEEL, "requirements", unique=True), "NVIDIA libraries for the target.", '["nvidia-cublas"]'),
+    ] = ()
+    full: Annotated[
+        bool, Key(values.FLAG, "Keep all that is in the packages, not only what compilers and linkers need.", "true")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSection:
+    """The container image."""
+
+    base: Annotated[
+        str,
+        Key(values.IMAGE, "minimal (only the libraries that the program needs) or any image reference.", '"minimal"'),
+    ] = "minimal"
+    entrypoint: Annotated[
+        Texts, Key(values.WORDS, "The program and its fixed arguments.", '["{name}"]', default="the first output")
+    ] = ()
+    cmd: Annotated[Texts, Key(values.WORDS, "Arguments when `docker run` gives none.", '["--help"]')] = ()
+    env: Annotated[Pairs, Key(values.ENV, "Environment variables.", '{ LOG_LEVEL = "info" }')] = ()
+    labels: Annotated[
+        Pairs, Key(values.LABELS, "Labels beside those that jetsonx writes.", '{ "com.example.team" = "vision" }')
+    ] = ()
+    workdir: Annotated[
+        str | None, Key(values.ABSOLUTE, "The working directory.", '"/data"', default="where the outputs lie")
+    ] = None
+    user: Annotated[str | None, Key(values.USER, "Who the program runs as.", '"1000:1000"', default="root")] = None
+    files: Annotated[
+        Texts, Key(values.PATHS, "Files beside the outputs: paths or globs relative to this file.", '["models/**"]')
+    ] = ()
+    expose: Annotated[Texts, Key(Many(Port(), "ports"), "Ports the program listens on.", "[8080]")] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """How to tell that the program works on the device: ``command`` succeeds, or ``http`` answers."""
+
+    command: Annotated[
+        Texts, Key(Many(values.WORD, at_least=1), "A command in the container; status 0 says that all is well.")
+    ] = ()
+    http: Annotated[
+        str | None, Key(values.URL, "In place of command: an address on the device that answers with status 200.")
+    ] = None
+    timeout_s: Annotated[int, Key(Whole(1, 3600), "How long to wait for it, in seconds.")] = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploySection:
+    """How the program runs on devices."""
+
+    devices: Annotated[
+        Texts,
+        Key(
+            Many(values.DEVICE, "SSH addresses", unique=True),
+            "Where to, when the command line names none.",
+            '["jetson@192.168.55.1"]',
+        ),
+    ] = ()
+    restart: Annotated[Restart, Key(Choice(get_args(Restart)), "When Docker starts it again.", '"always"')] = (
+        "unless-stopped"
+    )
+    network: Annotated[
+        str | None, Key(values.NETWORK, "The container's network.", '"host"', default="Docker's own")
+    ] = None
+    volumes: Annotated[
+        Texts, Key(Many(values.VOLUME, "volumes"), "Directories of the device in the container.", '["/data:/data:ro"]')
+    ] = ()
+    ports: Annotated[
+        Texts, Key(Many(values.PUBLISH, "ports"), "Ports of the device that lead into the container.", '["8080:80"]')
+    ] = ()
+    env: Annotated[Pairs, Key(values.ENV, "Environment variables on the device.", '{ CAMERA = "/dev/video0" }')] = ()
+    health: Annotated[
+        HealthCheck | None,
+        Key(
+            Record(HealthCheck, alternatives=(("command",), ("http",)), needs_one=True),
+            "How to tell that the program works.",
+            '{ command = ["{name}", "--self-test"], timeout_s = 30 }',
+            other_example='{ http = "http://127.0.0.1:8080/health" }',
+            default="it runs",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A checked jetsonx.toml. ``path`` is the file; what is relative in it is relative to ``root``."""
+
+    project: Annotated[ProjectInfo, Key(Record(ProjectInfo), "What the program is called.")]
+    target: Annotated[
+        TargetSection,
+        Key(
+            Record(TargetSection, alternatives=(("modules", "l4t"), ("targets",))),
+            "Which Jetsons to build for, when -t does not say it. `jetsonx targets` lists them.",
+        ),
+    ] = TargetSection()
+    build: Annotated[BuildSection, Key(Record(BuildSection, decided_by="system"), "How the program is built.")]
+    sysroot: Annotated[
+        SysrootSection,
+        Key(Record(SysrootSection), "What to build against beside libc, libstdc++ and the CUDA runtime."),
+    ] = SysrootSection()
+    image: Annotated[ImageSection, Key(Record(ImageSection), "The container image.")] = ImageSection()
+    deploy: Annotated[DeploySection, Key(Record(DeploySection), "How the program runs on devices.")] = DeploySection()
+    path: Path = Path(FILE_NAME)
+
+    @property
+    def root(self) -> Path:
+        """The directory of the file."""
+        return self.path.parent
+
+    @property
+    def name(self) -> str:
+        """``project.name``."""
+        return self.project.name
+
+    @property
+    def version(self) -> str:
+        """``project.version``."""
+        return self.project.version
+
+    def target_names(self) -> tuple[str, ...]:
+        """The targets as ``module@release``, in the order of the file.
+
+        Raises ConfigError when the file names none.
+        """
+        if self.target.targets:
+            return self.target.targets
+        if not self.target.modules:
+            raise ConfigError(
+                f"{self.path}: target.modules: missing: nothing says which Jetson to build for",
+                hint="add [target] with modules and l4t, or type -t orin-nano@39.2; all of them: jetsonx targets",
+            )
+        return tuple(f"{module}@{self.target.l4t}" for module in self.target.modules)
+
+    def with_targets(self, names: tuple[str, ...]) -> Project:
+        """The project for other targets, as ``-t`` gives them; the same project when ``names`` is empty."""
+        return replace(self, target=TargetSection(targets=names, jit=self.target.jit)) if names else self

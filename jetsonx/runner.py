@@ -1,0 +1,193 @@
+"""The only place that starts a process.
+
+A program call is a value (:class:`Command`); :class:`Runner` carries it out, shows it under ``-v`` in a form that can
+be pasted into a shell, and ends the whole process group when the user presses Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from jetsonx.errors import HostError
+
+_TAIL_LINES = 60
+_GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One program call.
+
+    ``env`` is added to the environment (None removes a variable); ``cwd`` None means where jetsonx was started.
+    """
+
+    argv: tuple[str, ...]
+    cwd: Path | None = None
+    env: Mapping[str, str | None] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """The call as a shell would take it."""
+        removed = [f"-u {name}" for name, value in self.env.items() if value is None]
+        words = ["env", *removed] if removed else []
+        words += [f"{name}={shlex.quote(value)}" for name, value in self.env.items() if value is not None]
+        words += [shlex.quote(word) for word in self.argv]
+        line = " ".join(words)
+        return f"cd {shlex.quote(str(self.cwd))} && {line}" if self.cwd else line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """How a program ended: exit status (negative: ended by that signal), its output, and the last lines of it."""
+
+    command: Command
+    status: int
+    stdout: str
+    tail: str
+
+    @property
+    def ok(self) -> bool:
+        """True when the program said success."""
+        return self.status == 0
+
+
+class Runner:
+    """Starts programs on this host. ``show`` receives every command line before it runs."""
+
+    def __init__(self, show: Callable[[str], None] = lambda _: None) -> None:
+        self._show = show
+
+    def run(
+        self,
+        command: Command,
+        *,
+        on_line: Callable[[str], None] | None = None,
+        status_fd: Callable[[str], None] | None = None,
+    ) -> Completed:
+        """Run to the end and return how it ended; never raises for a non-zero exit.
+
+        ``on_line`` receives each line of standard error as it comes, and of standard output too. ``status_fd``, when
+        given, receives the lines the program writes to the descriptor whose number replaces ``{status_fd}`` in argv.
+
+        Raises HostError when the program is not there.
+        """
+        self._show(f"+ {command}")
+        with contextlib.ExitStack() as stack:
+            argv = command.argv
+            pass_fds: tuple[int, ...] = ()
+            if status_fd is not None:
+                read_end, write_end = os.pipe()
+                argv = tuple(word.replace("{status_fd}", str(write_end)) for word in argv)
+                pass_fds = (write_end,)
+                stack.callback(os.close, read_end)
+            process = self._start(command, argv, pass_fds)
+            if status_fd is not None:
+                os.close(write_end)
+                _pump(stack, os.fdopen(os.dup(read_end), errors="replace"), status_fd)
+            return self._collect(stack, command, process, on_line)
+
+    def replace(self, command: Command) -> int:
+        """Run with the user's own terminal as input and output, and return the exit status as a shell would."""
+        self._show(f"+ {command}")
+        try:
+            status = subprocess.call(command.argv, cwd=command.cwd, env=_environment(command))
+        except FileNotFoundError as error:
+            raise _missing(command, error) from None
+        return 128 - status if status < 0 else status
+
+    def _start(self, command: Command, argv: tuple[str, ...], pass_fds: tuple[int, ...]) -> subprocess.Popen[str]:
+        try:
+            return subprocess.Popen(
+                argv,
+                cwd=command.cwd,
+                env=_environment(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                pass_fds=pass_fds,
+                start_new_session=True,  # so that Ctrl-C reaches us alone and we end the whole group, grandchildren too
+            )
+        except (FileNotFoundError, PermissionError) as error:
+            raise _missing(command, error) from None
+
+    def _collect(
+        self,
+        stack: contextlib.ExitStack,
+        command: Command,
+        process: subprocess.Popen[str],
+        on_line: Callable[[str], None] | None,
+    ) -> Completed:
+        tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        stdout: list[str] = []
+
+        def take_stdout(line: str) -> None:
+            stdout.append(line)
+            take(line)
+
+        def take(line: str) -> None:
+            tail.append(line)
+            if on_line is not None:
+                on_line(line)
+
+        assert process.stdout is not None  # noqa: S101 - PIPE was asked for above; tells mypy
+        assert process.stderr is not None  # noqa: S101
+        readers = [_pump(stack, process.stdout, take_stdout), _pump(stack, process.stderr, take)]
+        with _group_ended(process):
+            for reader in readers:
+                reader.join()
+            status = process.wait()
+        return Completed(command=command, status=status, stdout="".join(f"{x}\n" for x in stdout), tail="\n".join(tail))
+
+
+def _environment(command: Command) -> dict[str, str]:
+    merged = {**os.environ, **command.env}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def _missing(command: Command, error: OSError) -> HostError:
+    if command.cwd is not None and not command.cwd.is_dir():
+        return HostError(f"cannot run {command.argv[0]}: the directory {command.cwd} is not there")
+    return HostError(
+        f"cannot run {command.argv[0]}: {error.strerror}",
+        hint=f"install it, or check PATH: {os.environ.get('PATH', '')}",
+    )
+
+
+def _pump(stack: contextlib.ExitStack, stream: IO[str], take: Callable[[str], None]) -> threading.Thread:
+    """Feed a text stream to ``take`` line by line from a thread of its own; joined when ``stack`` closes."""
+
+    def work() -> None:
+        with stream as lines:
+            for line in lines:
+                take(line.rstrip("\n"))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    stack.callback(thread.join, 1.0)
+    return thread
+
+
+@contextlib.contextmanager
+def _group_ended(process: subprocess.Popen[str]) -> Iterator[None]:
+    """End the process group politely, then firmly, when the block is left by an exception."""
+    try:
+        yield
+    except BaseException:
+        for signum in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signum)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_S)
+                break
+        raise

@@ -1,0 +1,58 @@
+"""nvcc of the release's CUDA version: found on this host, else NVIDIA's x86-64 wheels in the store."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jetsonx.catalog import Target
+from jetsonx.errors import HostError
+from jetsonx.runner import Command, Runner
+
+WHEELS = ("nvidia-cuda-nvcc", "nvidia-nvvm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nvcc:
+    """An x86-64 CUDA compiler. ``root`` holds ``bin/nvcc`` and ``nvvm/bin/cicc``; ``version`` is "13.2"."""
+
+    version: str
+    root: Path
+    origin: str
+
+
+def host_roots(version: str, environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where a CUDA toolkit of that version would lie on this host, most specific first."""
+    named = [environment[name] for name in ("CUDA_HOME", "CUDA_PATH") if environment.get(name)]
+    on_path = shutil.which("nvcc", path=environment.get("PATH"))
+    beside = [str(Path(on_path).resolve().parent.parent)] if on_path else []
+    places = [*named, f"/usr/local/cuda-{version}", "/usr/local/cuda", f"/opt/cuda-{version}", "/opt/cuda", *beside]
+    return tuple(dict.fromkeys(Path(place) for place in places))
+
+
+def find_nvcc(runner: Runner, version: str, roots: Iterable[Path]) -> Nvcc | None:
+    """The first complete toolkit of exactly that ``major.minor`` version, or None."""
+    for root in roots:
+        nvcc = root / "bin/nvcc"
+        if not (os.access(nvcc, os.X_OK) and (root / "nvvm/bin/cicc").is_file() and (root / "bin/ptxas").is_file()):
+            continue
+        match = re.search(r"release (\d+\.\d+)", runner.run(Command(argv=(str(nvcc), "--version"))).stdout)
+        if match and match[1] == version:
+            return Nvcc(version=version, root=root.resolve(), origin=f"{nvcc} of this host")
+    return None
+
+
+def no_nvcc(target: Target) -> HostError:
+    """Say what a release needs whose nvcc is neither on this host nor on the package index."""
+    version = target.cuda_version
+    return HostError(
+        f"{target.name} has CUDA {version}: no nvcc {version} on this host (looked in /usr/local/cuda-{version}, "
+        "CUDA_HOME and PATH), and NVIDIA publishes nvcc wheels for CUDA 13 and newer only",
+        hint=f"install NVIDIA's cuda-nvcc-{version.replace('.', '-')} and the cross packages for aarch64 so that "
+        f"/usr/local/cuda-{version}/bin/nvcc and /usr/local/cuda-{version}/targets/{target.cuda_target} exist, "
+        "or build for a release with CUDA 13 (jetsonx targets)",
+    )

@@ -1,0 +1,23 @@
+# Read by every shim; POSIX sh, because it runs once per compiler call.
+# share/config.sh, written beside this file, says which programs and directories this SDK uses.
+. "$JX_SDK/share/config.sh"
+
+# Where the workstation keeps the target's /usr and /lib: sets $mapped to the sysroot's place of an absolute directory.
+# Build files name /usr/local/cuda, /usr/include/opencv4 or /usr/lib/x86_64-linux-gnu; on this workstation those are
+# missing or, worse, hold x86-64 files.
+jx_map_dir() {
+  mapped=$1
+  case $1 in
+    "$JX_SYSROOT"*) return ;;
+    /usr/local/cuda-*) rest=${1#/usr/local/cuda-}; case $rest in */*) rest=/${rest#*/} ;; *) rest= ;; esac
+      mapped=$JX_SYSROOT/usr/local/cuda$rest ;;
+    /usr/lib/x86_64-linux-gnu*) mapped=$JX_SYSROOT/usr/lib/aarch64-linux-gnu${1#/usr/lib/x86_64-linux-gnu} ;;
+    /usr/local/cuda|/usr/local/cuda/*|/usr/include|/usr/include/*|/usr/lib|/usr/lib/*|/lib|/lib/*)
+      mapped=$JX_SYSROOT$1 ;;
+  esac
+}
+
+# Tell `jetsonx build` what was changed on the way; it prints each line once.
+jx_note() {
+  [ -z "$JETSONX_NOTES" ] || printf '%s\n' "$1" >>"$JETSONX_NOTES"
+}

@@ -1,0 +1,143 @@
+"""Programs a build needs beside the compilers: the host's when they fit, else from their wheels in the store."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from jetsonx.console import Console
+from jetsonx.runner import Command, Runner
+from jetsonx.sysroot.store import Store
+from jetsonx.sysroot.tree import TreeWriter
+from jetsonx.sysroot.wheels import fetch_wheels, unpack_wheel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A tool as wheels: what to ask the index for, and which files of the wheels are worth keeping (globs)."""
+
+    name: str
+    requirements: tuple[str, ...]
+    keep: tuple[str, ...] = ("*",)
+    drop: tuple[str, ...] = ()
+
+
+CMAKE = Tool(
+    name="cmake",
+    # The 3.x line still reads the cmake_minimum_required of old projects and has FindCUDA for them.
+    requirements=("cmake==3.31.*",),
+    keep=("cmake/data/bin/cmake", "cmake/data/bin/ctest", "cmake/data/share/*"),
+    drop=("cmake/data/share/doc/*", "cmake/data/share/cmake-*/Help/*"),
+)
+NINJA = Tool(name="ninja", requirements=("ninja>=1.11",), keep=("*ninja",))
+MESON = Tool(name="meson", requirements=("meson>=1.4",), keep=("mesonbuild/*",))
+PKGCONF = Tool(name="pkgconf", requirements=("pkgconf>=2.1",), keep=("pkgconf/*",))
+
+
+def zig(version: str) -> Tool:
+    """The clang and lld of a ziglang wheel; zig's own C library, C++ library and sources are left out."""
+    return Tool(
+        name="zig",
+        requirements=(f"ziglang=={version}",),
+        keep=("ziglang/zig", "ziglang/lib/include/*", "ziglang/LICENSE"),
+    )
+
+
+def nvcc(pins: tuple[str, ...]) -> Tool:
+    """NVIDIA's x86-64 compiler wheels. The paths lose their ``nvidia/cuNN`` prefix, as in a toolkit."""
+    return Tool(name="nvcc", requirements=pins, keep=("nvidia/*/bin/*", "nvidia/*/nvvm/*"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetcher:
+    """Fetches tools into the store; the effects it needs come in here once."""
+
+    store: Store
+    runner: Runner
+    console: Console
+    offline: bool = False
+
+    def fetch(self, tool: Tool, *, constraints: tuple[str, ...] = (), prefix: str = "") -> Path:
+        """The tool's directory in the store, fetched from the wheel index when it is not there.
+
+        ``prefix``: pattern of leading directories to take off each path. Raises DownloadError.
+        """
+        key = "\n".join([*tool.requirements, "--", *constraints, "--", *tool.keep, "--", *tool.drop])
+        found = self.store.find("tool", key)
+        if found is not None:
+            return found.path
+        fetched = fetch_wheels(
+            tool.requirements,
+            platform="x86_64",
+            constraints=constraints,
+            dependencies=False,
+            store=self.store,
+            runner=self.runner,
+            console=self.console,
+            offline=self.offline,
+        )
+
+        def place(path: str) -> str | None:
+            if not _matches(path, tool.keep) or _matches(path, tool.drop):
+                return None
+            return re.sub(prefix, "", path) if prefix else path
+
+        def fill(writer: TreeWriter) -> None:
+            for wheel, path in fetched:
+                unpack_wheel(path, writer, place, owner=wheel.name)
+
+        info = {"name": tool.name, "wheels": [f"{wheel.name} {wheel.version}" for wheel, _ in fetched]}
+        return self.store.create("tool", key, fill, info=info).path
+
+
+def find_ninja(fetcher: Fetcher, which: Callable[[str], str | None] = shutil.which) -> str:
+    """Path of a ninja: the host's, else the wheel's."""
+    for name in ("ninja", "ninja-build"):
+        path = which(name)
+        if path is not None:
+            return path
+    return _program(fetcher.fetch(NINJA), "ninja")
+
+
+def find_cmake(fetcher: Fetcher, minimum: str, which: Callable[[str], str | None] = shutil.which) -> tuple[str, str]:
+    """Path of a CMake of at least that version, and why it was chosen: the host's, else the wheel's."""
+    path = which("cmake")
+    if path is None:
+        reason = "no cmake on this host"
+    else:
+        match = re.search(r"version (\d+)\.(\d+)", fetcher.runner.run(Command(argv=(path, "--version"))).stdout)
+        version = (int(match[1]), int(match[2])) if match else (0, 0)
+        wanted = tuple(int(part) for part in minimum.split("."))
+        if version >= wanted:
+            return path, f"cmake {version[0]}.{version[1]} of this host"
+        reason = f"this host's {version[0]}.{version[1]} is older than {minimum}"
+    return _program(fetcher.fetch(CMAKE), "cmake"), f"cmake wheel ({reason})"
+
+
+def find_meson(fetcher: Fetcher, which: Callable[[str], str | None] = shutil.which) -> tuple[str, ...]:
+    """Words that start Meson: the host's, else the wheel's under this Python."""
+    path = which("meson")
+    if path is not None:
+        return (path,)
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from mesonbuild.mesonmain import main; sys.exit(main())"
+    return (sys.executable, "-c", code, str(fetcher.fetch(MESON)))
+
+
+def find_pkg_config(fetcher: Fetcher, which: Callable[[str], str | None] = shutil.which) -> str:
+    """Path of a pkg-config: the host's, else the wheel's."""
+    path = which("pkg-config") or which("pkgconf")
+    return path or _program(fetcher.fetch(PKGCONF), "pkgconf")
+
+
+def _program(directory: Path, name: str) -> str:
+    """The executable file of that name in a tool's tree."""
+    return str(next(path for path in sorted(directory.rglob(name)) if path.is_file() and path.stat().st_mode & 0o111))
+
+
+def _matches(path: str, globs: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(path, glob) for glob in globs)

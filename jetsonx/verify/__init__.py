@@ -1,0 +1,1 @@
+"""What is inside the ELF files, and whether the target can run it."""

@@ -1,0 +1,93 @@
+"""Who may import what. A module that computes must not be able to start a process or open a connection."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "jetsonx"
+MODULES = sorted(ROOT.rglob("*.py"))
+
+# Library -> the modules (paths below jetsonx/, a trailing slash for a package) that may import it.
+ALLOWED = {
+    "subprocess": {"runner.py"},
+    "socket": set[str](),
+    "requests": set[str](),
+    "docker": set[str](),
+    "urllib.request": set[str](),
+    "http.client": set[str](),
+    "click": {"cli/"},
+    "tqdm": {"console.py"},
+    "elftools": {"verify/elf.py"},
+    "filelock": {"sysroot/store.py"},
+    "platformdirs": {"sysroot/store.py"},
+}
+# Packages of ours, lowest first: each may import itself and those before it.
+LAYERS = ("errors", "toml", "console", "runner", "catalog", "project", "sysroot", "toolchain", "verify", "image", "build", "cli")
+# Modules in which everything is computed: they read no file, no environment and no clock.
+PURE = {
+    "build/plan.py",
+    "build/lockfile.py",
+    "catalog/target.py",
+    "catalog/suites.py",
+    "sysroot/links.py",
+    "sysroot/stub.py",
+    "toolchain/crossfiles.py",
+    "verify/check.py",
+    "verify/device.py",
+    "verify/report.py",
+}
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_effects_stay_in_their_modules(path: Path) -> None:
+    for library in imported(path):
+        for restricted, allowed in ALLOWED.items():
+            if library == restricted or library.startswith(f"{restricted}."):
+                here = name(path)
+                assert here in allowed or any(here.startswith(each) for each in allowed if each.endswith("/")), (
+                    f"{here} imports {library}"
+                )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_packages_import_only_what_is_below_them(path: Path) -> None:
+    own = name(path).partition("/")[0].removesuffix(".py")
+    if own not in LAYERS:
+        return
+    for module in imported(path):
+        parts = module.split(".")
+        if parts[0] == "jetsonx" and len(parts) > 1 and parts[1] in LAYERS:
+            assert LAYERS.index(parts[1]) <= LAYERS.index(own), f"{name(path)} imports {module}"
+
+
+@pytest.mark.parametrize("module", sorted(PURE))
+def test_pure_modules_touch_nothing(module: str) -> None:
+    tree = ast.parse((ROOT / module).read_text())
+    calls = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    forbidden = {"read_text", "write_text", "read_bytes", "write_bytes", "environ", "unlink", "mkdir", "monotonic"}
+    assert not calls & forbidden, f"{module} uses {calls & forbidden}"
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert "open" not in names, f"{module} opens files"
+
+
+def test_every_restricted_module_exists() -> None:
+    for allowed in ALLOWED.values():
+        for each in allowed:
+            assert (ROOT / each).exists(), each
