@@ -20,8 +20,8 @@ from jetsonx.catalog.values import (
 from jetsonx.catalog.versions import parse_version, short_l4t
 from jetsonx.errors import ConfigError
 
-_JETPACK = re.compile(r"(?:jetpack|jp)-?(\d+(?:\.\d+)*)(-?dp)?")
-_L4T = re.compile(r"(?:l4t-?)?r?(\d+(?:\.\d+)*)")
+_JETPACK = re.compile(r"(?:jetpack|jp)-?([0-9]{1,4}(?:\.[0-9]{1,4})*)(-?dp)?")
+_L4T = re.compile(r"(?:l4t-?)?r?([0-9]{1,4}(?:\.[0-9]{1,4})*)")
 _LIST = "`jetsonx targets` lists them all"
 
 

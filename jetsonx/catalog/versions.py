@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_NUMBERS = re.compile(r"\d+(?:\.\d+)*")
+_NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 
 
 def parse_version(text: str) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,8 +68,10 @@ def _write_template(console: Console, directory: Path, targets: tuple[str, ...])
     outputs = () if found.system == "cuda" else (found.program or name,)
     file = directory / FILE_NAME
     _create(file, render_template(name=name, system=found.system, targets=targets, outputs=outputs))
-    reason = f"from {found.sign.name}" if found.sign else "a guess: no build file and no .cu file is here"
+    reason = f"from {found.sign.name}" if found.sign else "a guess: no build file and no .cu file is there"
     console.say(f'wrote {file}: system = "{found.system}" ({reason})')
+    if found.sign is None:
+        console.say("nothing to build yet? start from a sample: jetsonx init --list-samples")
     if outputs:
         console.say(f'check in it: outputs = ["{outputs[0]}"], a guess at what the build leaves')
     if not targets:
@@ -90,4 +93,4 @@ def _create(file: Path, text: str) -> None:
 
 
 def _inside(directory: Path) -> str:
-    return "" if directory == Path() else f"cd {directory} && "
+    return "" if directory == Path() else f"cd {shlex.quote(str(directory))} && "

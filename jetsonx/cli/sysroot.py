@@ -13,7 +13,7 @@ from jetsonx.errors import ConfigError
 from jetsonx.sysroot import Store, Sysroot, Tree, pull_sysroot
 
 if TYPE_CHECKING:
-    from jetsonx.cli import Context
+    from jetsonx.cli.context import Context
 
 _KIND = "sysroot"
 

@@ -19,7 +19,8 @@ def parse_document(text: str, path: Path) -> dict[str, object]:
     Raises ConfigError with line and column when the text is not TOML.
     """
     try:
-        return load_toml(text)
+        tables: dict[str, object] = load_toml(text)
+        return tables
     except RecursionError:
         raise ConfigError(f"{path}: not TOML that can be read: lists or tables are nested too deeply") from None
     except ValueError as error:  # TOMLDecodeError is one; so is int()'s refusal of thousands of digits

@@ -5,6 +5,7 @@ The file is TOML, the same bytes for the same contents: sorted, one package or w
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -138,7 +139,8 @@ def write_lock(path: Path, lock: Lock) -> None:
     except OSError as error:
         raise HostError(f"cannot write {path}: {error.strerror}") from None
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # most often: it has become the lock
+            beside.unlink()
 
 
 _Entry = TypeVar("_Entry", LockedPackage, LockedWheel)

@@ -123,7 +123,8 @@ class BuildSection:
         Texts,
         Key(
             Many(values.WORD, "shell commands", at_least=1),
-            "Commands to run one after the other, each by `sh -c`; the first that fails ends the build.",
+            "Commands to run one after the other in a copy of the source directory, each by `sh -e`; the first that "
+            "fails ends the build.",
             '["./configure", "make"]',
             only_for=("command",),
             needed_for=("command",),
@@ -133,7 +134,8 @@ class BuildSection:
         Texts,
         Key(
             Many(values.PATH, "paths or globs", at_least=1),
-            "What the build leaves that goes to the device: paths or globs in the build directory.",
+            "What the build leaves that goes to the device: paths or globs in the build directory, which for make and "
+            "command is a copy of the source directory.",
             '["{name}"]',
             default="with cuda the project's name",
             needed_for=("cmake", "make", "meson", "command"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from contextlib import ExitStack
@@ -75,7 +76,7 @@ def copy_sample(sample: Sample, directory: Path, targets: tuple[str, ...] = ()) 
 def _refuse_overwriting(sample: Sample, directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise ConfigError(f"{directory} is a file; a sample needs a directory", hint="name another one")
-    present = [entry.name for entry in sorted(sample.path.iterdir()) if (directory / entry.name).exists()]
+    present = [entry.name for entry in sorted(sample.path.iterdir()) if os.path.lexists(directory / entry.name)]
     if present:
         hint = f"name another directory: jetsonx init DIR --sample {sample.name}"
         raise ConfigError(f"already in {directory}: {', '.join(present)}; nothing was copied", hint=hint)

@@ -24,15 +24,19 @@ def is_requirement(text: str) -> bool:
 
 
 def is_inside(text: str) -> bool:
-    """True for a relative path or glob that names something below where it starts."""
+    """True for a relative path or glob that names something below where it starts.
+
+    ``**`` must stand alone between slashes: Python before 3.13 refuses other uses, and no one agrees on their meaning.
+    """
     parts = [part for part in text.split("/") if part not in ("", ".")]
-    return not text.startswith("/") and bool(parts) and ".." not in parts
+    keeps_inside = all(part == "**" or (part != ".." and "**" not in part) for part in parts)
+    return bool(parts) and keeps_inside and not text.startswith("/")
 
 
 FLAG = Flag()
 WORD = Text("a string that is not empty", like(r"[\s\S]+"))
 WORDS = Many(WORD)
-PATH = Text("a path or glob without a leading / and without ..", is_inside)
+PATH = Text('a path or glob such as "src/**/*.cu", without a leading / and without ..', is_inside)
 PATHS = Many(PATH, "paths or globs")
 ENV = Table(Text("the name of an environment variable", like(r"[A-Za-z_][A-Za-z0-9_]*")))
 

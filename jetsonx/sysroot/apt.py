@@ -18,7 +18,8 @@ from urllib.parse import unquote
 from jetsonx.console import Bar, Console
 from jetsonx.errors import ConfigError, DownloadError
 from jetsonx.runner import Command, Completed, Runner
-from jetsonx.sysroot.mirrors import Source, render_sources
+from jetsonx.sysroot.deb import iter_deb
+from jetsonx.sysroot.mirrors import Source, parse_ports_uri, render_sources
 from jetsonx.sysroot.package import Package
 from jetsonx.sysroot.store import Store
 from jetsonx.sysroot.tree import file_sha256
@@ -128,7 +129,7 @@ def resolve_packages(apt: Apt, names: Sequence[str], *, store: Store, runner: Ru
 
 
 def parse_uris(text: str) -> tuple[Package, ...]:
-    """The packages of ``apt-get --print-uris`` with SHA256 asked for, sorted by name. Lines without it are no answer."""
+    """The packages of ``apt-get --print-uris`` with SHA256 asked for, by name. Lines without it are no answer."""
     found = {}
     for line in text.splitlines():
         match = _URI_LINE.match(line)
@@ -197,6 +198,8 @@ def fetch_packages(
             done = runner.run(apt.command("apt-get", *words), status_fd=lambda line: _advance(bar, size, line))
             if done.ok:
                 bar.reach(size)
+        if not done.ok and store.free_bytes() < size:
+            raise store.disk_full(f"downloading {len(lacking)} packages", needed_bytes=size)
         for package in lacking:
             _keep(apt, package, done, store)
     paths = {package.sha256: store.download(package.sha256) for package in packages}
@@ -234,6 +237,17 @@ def _keep(apt: Apt, package: Package, done: Completed, store: Store) -> None:
             hint="the mirror or a proxy on the way is broken; try again, or set JETSONX_APT_MIRROR to another one",
         )
     store.keep_download(path, package.sha256)
+
+
+def fetch_ports_uri(*, store: Store, runner: Runner) -> str:
+    """Ubuntu's archive for the other architectures, from its package python-apt-common; "" when it cannot be had."""
+    with store.scratch() as scratch:
+        runner.run(Command(argv=("apt-get", "-q", "download", "python-apt-common"), cwd=scratch))
+        for path in scratch.glob("python-apt-common_*.deb"):
+            for info, content in iter_deb(path):
+                if content is not None and info.name.endswith("/templates/Ubuntu.info"):
+                    return parse_ports_uri(content.read().decode("utf-8", "replace"))
+    return ""
 
 
 def _clear(archives: Path) -> None:

@@ -48,7 +48,15 @@ class WheelNames:
 def load_wheel_names() -> WheelNames:
     """Read the table shipped beside this module."""
     data = load_toml((Path(__file__).parent / "wheels.toml").read_text(encoding="utf-8"))
-    return WheelNames(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+    return WheelNames(
+        base=tuple(data["base"]),
+        compiler=data["compiler"],
+        compiler_files=tuple(data["compiler_files"]),
+        toolkit=data["toolkit"],
+        minor_only=tuple(data["minor_only"]),
+        short=data["short"],
+        none=data["none"],
+    )
 
 
 def overlay_wheels(target: Target, asked: Sequence[str], names: WheelNames) -> tuple[str, ...]:

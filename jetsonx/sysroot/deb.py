@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from jetsonx.errors import DownloadError
 
@@ -57,7 +57,7 @@ def _iter_member(
             archive = stack.enter_context(tarfile.open(fileobj=plain, mode="r|", bufsize=_BUFFER))
             for info in archive:
                 yield info, archive.extractfile(info) if info.isreg() else None
-        except (_BadDebError, tarfile.TarError, EOFError, zlib.error, *_codec_errors()) as error:
+        except _damage_errors() as error:
             raise DownloadError(
                 f"{label}: not a usable Debian package: {error}",
                 hint="the file is damaged: jetsonx sysroot prune --all, then pull again",
@@ -123,7 +123,7 @@ def _decompressed(suffix: str, data: io.BufferedReader) -> IO[bytes]:
         case ".gz":
             import gzip
 
-            return gzip.open(data)
+            return cast(IO[bytes], gzip.open(data))
         case ".zst":
             import zstandard
 
@@ -132,9 +132,9 @@ def _decompressed(suffix: str, data: io.BufferedReader) -> IO[bytes]:
             raise _BadDebError(f"its member with suffix {suffix!r} is compressed in a way this version does not know")
 
 
-def _codec_errors() -> tuple[type[Exception], ...]:
+def _damage_errors() -> tuple[type[Exception], ...]:
     import lzma
 
     import zstandard
 
-    return (lzma.LZMAError, zstandard.ZstdError)
+    return (_BadDebError, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)

@@ -19,11 +19,12 @@ MERGED: Mapping[str, str] = {"lib": "usr/lib", "bin": "usr/bin", "sbin": "usr/sb
 
 # Directories whose libraries Debian's maintainer scripts link into the library directory (update-alternatives).
 _ALTERNATIVE_DIRS = ("blas", "lapack")
+_LINKED = re.compile(r"lib[^/]+\.(a|so|so\.[0-9]+)$")
 _SHARED_LIBRARY = re.compile(r"(lib[^/]+\.so)(\.[0-9][^/]*)?$")
 
 
 def clean_path(name: str, *, source: str) -> str:
-    """A member name as a relative path without ``.`` steps: ``"./usr/lib/"`` gives ``"usr/lib"``, the root gives ``""``.
+    """A member name as a relative path without ``.`` steps: ``"./usr/lib/"`` gives ``"usr/lib"``, the root ``""``.
 
     ``source`` names the archive in errors. Raises DownloadError for a name that could leave the root or break the
     manifest: absolute, with ``..``, with control characters.
@@ -87,5 +88,5 @@ def alternative_links(files: Iterable[str]) -> Iterator[tuple[str, str]]:
         folder, name = posixpath.split(path)
         above, last = posixpath.split(folder)
         wanted = posixpath.join(above, name)
-        if last in _ALTERNATIVE_DIRS and above.startswith("usr/lib") and name.startswith("lib") and wanted not in files:
+        if last in _ALTERNATIVE_DIRS and above.startswith("usr/lib") and _LINKED.match(name) and wanted not in files:
             yield wanted, posixpath.join(last, name)

@@ -39,6 +39,11 @@ class Pins:
     packages: tuple[Package, ...]
     wheels: tuple[Wheel, ...] = ()
 
+    @property
+    def hashes(self) -> list[str]:
+        """The sha256 of everything pinned, sorted: the same hashes give the same sysroot."""
+        return sorted([*(item.sha256 for item in self.packages), *(item.sha256 for item in self.wheels)])
+
 
 def to_json(item: Package | Wheel) -> dict[str, Any]:
     """A package or wheel as JSON takes it."""

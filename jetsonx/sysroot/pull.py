@@ -9,11 +9,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from jetsonx.catalog import Suite, Target, load_catalog, rank_suites
 from jetsonx.console import Console
 from jetsonx.errors import DownloadError
 from jetsonx.runner import Runner
-from jetsonx.sysroot.apt import Apt, fetch_lists, fetch_packages, resolve_packages
+from jetsonx.sysroot.apt import Apt, fetch_lists, fetch_packages, fetch_ports_uri, resolve_packages
 from jetsonx.sysroot.cuda import (
     compiler_place,
     finish_overlay,
@@ -36,12 +37,14 @@ from jetsonx.sysroot.mirrors import load_host, resolve_sources
 from jetsonx.sysroot.package import Package, Pins, Wheel, package_from_json, to_json, wheel_from_json
 from jetsonx.sysroot.store import Store, Tree
 from jetsonx.sysroot.tree import TreeWriter
-from jetsonx.sysroot.unpack import unpack_packages
+from jetsonx.sysroot.unpack import link_like_scripts, unpack_all, unpack_deb
 from jetsonx.sysroot.wheels import Platform, download_wheels, fetch_wheels, parse_metadata, unpack_wheel
 
 # Part of every key: raise it when the same packages would be laid out differently.
 _FORMAT = 2
 _KIND = "sysroot"
+# A package unpacks to about this many times its size: enough to tell how much a full disk lacked.
+_UNPACKED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +87,7 @@ class _Request:
         value: dict[str, Any] = {"format": _FORMAT, "full": self.full, "filter": repr(line.filter)}
         value |= {"cuda": self.target.cuda_dir if has_overlay(self.target) else None, "layout": line.cuda_target}
         if self.pins is not None:
-            items = [*self.pins.packages, *self.pins.wheels]
-            value |= {"suite": self.pins.suite, "sha256": sorted(item.sha256 for item in items)}
+            value |= {"suite": self.pins.suite, "sha256": self.pins.hashes}
         else:
             value |= {"packages": sorted(set(self.packages)), "wheels": sorted(set(self.wheels))}
             value |= {"base": line.packages, "glibc": line.glibc, "glibcxx": line.glibcxx, "from": self.distribution}
@@ -129,7 +131,7 @@ def pull_sysroot(
         wheels=overlay_wheels(target, wheels, names),
         full=full,
         pins=pins,
-        distribution="" if pins else load_host().distribution,
+        distribution="" if pins or _mirror() else load_host().distribution,
     )
     key = request.key
     if not refresh and (tree := store.find(_KIND, key)):
@@ -140,7 +142,7 @@ def pull_sysroot(
             return _sysroot(tree)
         sysroot = _sysroot(_make(request, key, tools, refresh=refresh))
         if pins is None:  # the lock file written now will ask for the same tree by its pins
-            store.remember(_KIND, replace(request, pins=sysroot.pins).key, sysroot.tree.name)
+            store.remember_tree(replace(request, pins=sysroot.pins).key, sysroot.tree)
         return sysroot
 
 
@@ -203,8 +205,8 @@ def _resolve_debs(request: _Request, tools: _Tools) -> tuple[Suite, Apt, tuple[P
         raise DownloadError(
             f"{target.name} has glibc {target.glibc} and {target.glibcxx}: every {request.distribution} release that "
             "jetsonx knows is newer, and what is linked against it would not start there",
-            hint="set JETSONX_APT_MIRROR to an archive of "
-            f"{target.line.ubuntu} or older on a host of that distribution, or choose a newer L4T release",
+            hint=f"set JETSONX_APT_MIRROR to an archive that has {target.line.ubuntu} for {target.debian_arch}, "
+            "or choose a newer L4T release",
         )
     passed: list[Apt] = []
     for suite in suites:
@@ -218,13 +220,16 @@ def _resolve_debs(request: _Request, tools: _Tools) -> tuple[Suite, Apt, tuple[P
     raise DownloadError(
         f"no suite for {target.name} (glibc {target.glibc} or older): " + "; ".join(apt.missing for apt in passed),
         details=passed[-1].details,
-        hint=f"set JETSONX_APT_MIRROR to a {request.distribution} archive that has {target.debian_arch} packages of "
+        hint=f"set JETSONX_APT_MIRROR to an archive that has {target.debian_arch} packages of "
         + " or ".join(suite.codename for suite in suites),
     )
 
 
 def _lists(suite: Suite, target: Target, tools: _Tools) -> Apt:
-    sources = resolve_sources(load_host(), suite.codename, os.environ.get("JETSONX_APT_MIRROR", ""))
+    host, override = load_host(), _mirror()
+    if host.distribution == "ubuntu" and not host.ports_uri and not override:
+        host = replace(host, ports_uri=fetch_ports_uri(store=tools.store, runner=tools.runner))
+    sources = resolve_sources(host, suite.codename, override)
     return fetch_lists(
         sources,
         suite.codename,
@@ -233,6 +238,11 @@ def _lists(suite: Suite, target: Target, tools: _Tools) -> Apt:
         runner=tools.runner,
         console=tools.console,
     )
+
+
+def _mirror() -> str:
+    """The archive the user names instead of the host's own; then any distribution's suites are looked for there."""
+    return os.environ.get("JETSONX_APT_MIRROR", "")
 
 
 def _why(suite: Suite, target: Target, passed: Sequence[Apt]) -> str:
@@ -335,16 +345,29 @@ def _build(
     names = load_wheel_names()
     cuda_dir = target.cuda_dir if wheels else None
 
-    def fill(writer: TreeWriter) -> None:
-        unpack_packages(debs, paths, writer, (lambda path: True) if request.full else line.filter.keeps)
-        for wheel, path in wheels:
-            is_compiler = wheel.name == names.compiler
-            place = (
-                compiler_place(target.cuda_dir, line.cuda_target, names)
-                if is_compiler
-                else overlay_place(target.cuda_dir, line.cuda_target, wheel.name)
+    def add_wheel(item: tuple[Wheel, Path], writer: TreeWriter) -> None:
+        wheel, path = item
+        if wheel.name == names.compiler:
+            place = compiler_place(target.cuda_dir, line.cuda_target, names)
+        else:
+            place = overlay_place(target.cuda_dir, line.cuda_target, wheel.name)
+        unpack_wheel(path, writer, place, owner=wheel.name)
+
+    def add_deb(deb: Package, writer: TreeWriter) -> None:
+        keeps = _everything if request.full else line.filter.keeps
+        data = paths[deb.sha256].read_bytes()  # read once: hashed, then unpacked from memory
+        if hashlib.sha256(data).hexdigest() != deb.sha256:
+            tools.store.drop_download(deb.sha256)
+            raise DownloadError(
+                f"{deb.filename} was damaged in the cache: its sha256 is not {deb.sha256}",
+                hint="it is removed; run the same command again to fetch it anew",
             )
-            unpack_wheel(path, writer, place, owner=wheel.name)
+        unpack_deb(data, writer, keeps, name=deb.filename, owner=deb.name)
+
+    def fill(writer: TreeWriter) -> None:
+        # The wheels first: they are the largest. No path is in both, so the order decides nothing.
+        unpack_all([*(partial(add_wheel, item) for item in wheels), *(partial(add_deb, deb) for deb in debs)], writer)
+        link_like_scripts(writer)
         if cuda_dir is not None:
             finish_overlay(writer, cuda_dir, line.cuda_target)
 
@@ -358,7 +381,12 @@ def _build(
         "why": f"sysroot: {_fit(suite, target)}",
     }
     tools.console.say(f"unpacking {len(debs)} packages and {len(wheels)} wheels")
-    return tools.store.create(_KIND, key, fill, info=info)
+    needed = sum(deb.size_bytes * _UNPACKED for deb in debs) + sum(path.stat().st_size * 2 for _, path in wheels)
+    return tools.store.create(_KIND, key, fill, info=info, needed_bytes=needed)
+
+
+def _everything(_path: str) -> bool:
+    return True
 
 
 def _sysroot(tree: Tree) -> Sysroot:

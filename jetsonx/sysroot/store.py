@@ -154,13 +154,25 @@ class Store:
         finally:
             lock.release()
 
-    def create(self, kind: str, key: str, fill: Callable[[TreeWriter], None], *, info: Mapping[str, object]) -> Tree:
+    def create(
+        self,
+        kind: str,
+        key: str,
+        fill: Callable[[TreeWriter], None],
+        *,
+        info: Mapping[str, object],
+        needed_bytes: int = 0,
+    ) -> Tree:
         """Make a tree with ``fill``, remember it under ``key``, and return it; under the lock of its key.
 
-        A tree of the same content that is there and whole is used instead. ``info`` may still be filled in by
-        ``fill``. Raises HostError when the disk is full or the cache directory cannot be written.
+        A tree of the same content that is there and whole is used instead. ``needed_bytes``, an estimate, is named when
+        the disk is full. Raises HostError then, and when the cache directory cannot be written.
         """
-        with self.lock(f"{kind} {key}"), self.guard(f"making a {kind} tree"), self.scratch() as scratch:
+        with (
+            self.lock(f"{kind} {key}"),
+            self.guard(f"unpacking a {kind}", needed_bytes=needed_bytes),
+            self.scratch() as scratch,
+        ):
             objects = Objects(self.folder("objects"), scratch)
             writer = TreeWriter(objects)
             fill(writer)
@@ -175,8 +187,9 @@ class Store:
                 (made / "manifest").write_text(render_manifest(entries))
                 (made / "info.json").write_text(json.dumps({"digest": digest, "kind": kind, "info": dict(info)}))
                 self._place(made, self.folder("trees") / name, scratch / "replaced")
-            self.remember(kind, key, json.dumps({"tree": name, "digest": digest, "info": dict(info)}))
-            return self._tree(name, digest, kind, dict(info))
+            tree = self._tree(name, digest, kind, dict(info))
+            self.remember_tree(key, tree)
+            return tree
 
     def _place(self, made: Path, place: Path, aside: Path) -> None:
         while True:
@@ -191,8 +204,12 @@ class Store:
             else:
                 return
 
+    def remember_tree(self, key: str, tree: Tree) -> None:
+        """Let :meth:`find` give ``tree`` for ``key`` too."""
+        self.remember(tree.kind, key, json.dumps({"tree": tree.name, "digest": tree.digest, "info": dict(tree.info)}))
+
     def remember(self, kind: str, key: str, text: str) -> None:
-        """Write a reference: the name of a tree, or any short text a caller wants to find again by ``key``."""
+        """Write a reference: any text a caller wants to find again by ``key``."""
         with self.guard(f"remembering a {kind}"), self.scratch() as scratch:
             ref = self._ref(kind, key)
             ref.parent.mkdir(parents=True, exist_ok=True)

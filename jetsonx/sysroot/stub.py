@@ -34,7 +34,7 @@ def declared_functions(header: str, prefix: str) -> dict[str, bool]:
         if not match[1].lstrip().startswith(("return ", "typedef ", "else ")):
             found[match[2]] = "char" in match[1]
     for match in re.finditer(
-        rf"^\s*#\s*define\s+{prefix}[A-Z]\w*\s+(?:__CUDA_API_(PTDS|PTSZ)\()?{name}\)?\s*$", header, re.M
+        rf"^\s*#\s*define\s+{prefix}[A-Z]\w*\s+(?:__CUDA_API_(PTDS|PTSZ)\()?{name}\)?\s*$", header, re.MULTILINE
     ):
         found.setdefault(match[2], False)
         if match[1]:

@@ -294,7 +294,7 @@ def file_sha256(path: Path) -> str:
 def remove_tree(path: Path) -> None:
     """Delete a directory and all in it, also read-only directories; nothing when it is not there."""
 
-    def retry(function: object, name: str, error: object) -> None:
+    def retry(_function: object, name: str, _error: object) -> None:
         with contextlib.suppress(OSError):
             Path(name).parent.chmod(0o755)
             if Path(name).is_dir() and not Path(name).is_symlink():

@@ -12,16 +12,19 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from jetsonx.console import Bar, Console
-from jetsonx.errors import ConfigError, DownloadError
+from jetsonx.errors import DownloadError, HostError
 from jetsonx.runner import Command, Completed, Runner
 from jetsonx.sysroot.links import clean_path
 from jetsonx.sysroot.package import Wheel, to_json, wheel_from_json
 from jetsonx.sysroot.store import Store
 from jetsonx.sysroot.tree import TreeWriter, file_sha256
+
+if TYPE_CHECKING:
+    import zipfile
 
 Platform = Literal["aarch64", "x86_64"]
 
@@ -39,6 +42,7 @@ _PIP_ENV = {
 _PYTHON = "3.12"
 _BAR_FROM_BYTES = 2_000_000
 _DETAIL_LINES = 8
+_FULL_BYTES = 1 << 20  # with less than this left, a failure is the full disk's
 
 
 def fetch_wheels(
@@ -107,7 +111,7 @@ def _resolve(
         words += ["--constraint", str(scratch / "constraints.txt")] if constraints else []
         words += [] if dependencies else ["--no-deps"]
         words += _platform_words(platform_tags(platform, glibc))
-        done = runner.run(_pip(words))
+        done = runner.run(_pip(words, scratch))
         if not done.ok:
             raise _failed(f"pip cannot have {', '.join(requirements)} for {platform}", done, store)
         return parse_report((scratch / "report.json").read_text())
@@ -118,8 +122,9 @@ def _platform_words(tags: Sequence[str]) -> list[str]:
     return ["--only-binary=:all:", "--implementation", "cp", "--python-version", _PYTHON, *named]
 
 
-def _pip(words: Sequence[str]) -> Command:
-    return Command(argv=(sys.executable, "-m", "pip", *words), env=_PIP_ENV)
+def _pip(words: Sequence[str], scratch: Path) -> Command:
+    # pip's own temporary files belong beside ours: on the disk that was judged large enough, and swept up with the rest
+    return Command(argv=(sys.executable, "-m", "pip", *words), env={**_PIP_ENV, "TMPDIR": str(scratch)})
 
 
 def parse_report(text: str) -> tuple[Wheel, ...]:
@@ -190,7 +195,7 @@ def _download(wheels: Sequence[Wheel], store: Store, runner: Runner, console: Co
         words += ["--dest", str(scratch / "wheels"), *_platform_words(tags)]
         with ExitStack() as stack:
             progress = _Progress(console, stack)
-            done = runner.run(_pip(words), on_line=progress.take)
+            done = runner.run(_pip(words, scratch), on_line=progress.take)
             progress.close()
         for wheel in wheels:
             path = scratch / "wheels" / wheel.filename
@@ -243,12 +248,9 @@ def unpack_wheel(path: Path, writer: TreeWriter, place: Callable[[str], str | No
                 target = None if info.is_dir() else place(clean_path(info.filename, source=path.name))
                 if target is None:
                     continue
-                mode = info.external_attr >> 16
+                mode = info.external_attr >> 16 or _guessed_mode(archive, info)
                 with archive.open(info) as stream:
-                    head = stream.read(4) if mode == 0 else b""
-                    executable = bool(mode & 0o111) or head == b"\x7fELF" or head[:2] == b"#!"
-                with archive.open(info) as stream:
-                    writer.add_file(target, stream, mode=0o755 if executable else 0o644, owner=owner)
+                    writer.add_file(target, stream, mode=mode, owner=owner)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DownloadError(
             f"{path.name}: not a usable wheel: {error}",
@@ -256,11 +258,17 @@ def unpack_wheel(path: Path, writer: TreeWriter, place: Callable[[str], str | No
         ) from error
 
 
-def _failed(message: str, done: Completed, store: Store) -> DownloadError | ConfigError:
+def _guessed_mode(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
+    with archive.open(info) as stream:
+        head = stream.read(4)
+    return 0o755 if head == b"\x7fELF" or head[:2] == b"#!" else 0o644
+
+
+def _failed(message: str, done: Completed, store: Store) -> DownloadError | HostError:
     lines = [line for line in done.tail.splitlines() if line.startswith(("ERROR", "OSError")) or "Error" in line]
     details = "\n".join((lines or done.tail.splitlines())[-_DETAIL_LINES:])
-    if not done.ok and store.free_bytes() < 1 << 20:
-        return DownloadError(f"{message}: {store.disk_full('downloading').message}", details=details)
+    if store.free_bytes() < _FULL_BYTES:
+        return store.disk_full(message)
     return DownloadError(
         message,
         details=details,

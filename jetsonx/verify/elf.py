@@ -262,7 +262,7 @@ class _Reader:
     def _symbols_by_version(
         self, tags: Mapping[str, list[int]], strings: Callable[[int], str], wanted: set[int]
     ) -> dict[int, list[str]]:
-        """The first few symbols of each wanted version index; none when the section headers, which count them, are gone."""
+        """The first few symbols of each wanted version index. Section headers count them: without those, none."""
         if not {"DT_SYMTAB", "DT_VERSYM"} <= tags.keys():
             return {}
         table, versions = (self._file_offset(tags[tag][0]) for tag in ("DT_SYMTAB", "DT_VERSYM"))

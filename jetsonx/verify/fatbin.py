@@ -230,6 +230,6 @@ def _cubin_has_kernels(code: bytes) -> bool:
             (name,) = struct.unpack_from("<I", code, table + i * step)
             if code.startswith(b".text.", names + name):
                 return True
-    except struct.error:
+    except (struct.error, OverflowError):  # outside of the cubin, by little or by far
         return True
     return False

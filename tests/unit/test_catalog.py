@@ -128,6 +128,7 @@ def test_unknown_module_names_the_nearest(text: str, nearest: str) -> None:
         ("orin-nano@@36", "write orin-nano@39.2.0"),
         ("orin-nano@36.4.3; rm -rf /", "orin-nano@36.4.3"),
         ("orin-nano@" + "9" * 5000, "write orin-nano@39.2.0"),
+        ("orin-nano@\N{ARABIC-INDIC DIGIT THREE}\N{ARABIC-INDIC DIGIT SIX}", "write orin-nano@39.2.0"),
     ],
 )
 def test_unknown_release_names_the_nearest(text: str, nearest: str) -> None:

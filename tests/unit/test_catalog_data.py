@@ -24,7 +24,8 @@ SOC_KEYS = {"family", "gpu_arch", "sm", "sm_cuda12", "cpu_rank", "gcc_flags", "c
 
 
 def read(path: Path) -> dict[str, Any]:
-    return load_toml(path.read_text(encoding="utf-8"))
+    data: dict[str, Any] = load_toml(path.read_text(encoding="utf-8"))
+    return data
 
 
 def rated() -> Iterator[Any]:
@@ -77,7 +78,7 @@ def test_every_file_in_sysroots_is_read() -> None:
     assert all(line.id == name for name, line in CATALOG.lines.items())
 
 
-@pytest.mark.parametrize("value", rated(), ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("value", list(rated()), ids=lambda value: type(value).__name__)
 def test_confidence_doubts_and_sources_are_known(value: Any) -> None:
     assert value.confidence in CONFIDENCES
     assert value.sources
@@ -196,7 +197,7 @@ def test_driver_libraries_leave_the_toolkits_own_out() -> None:
             assert line.is_driver_library(soname), (line.id, soname)
         for soname in (
             "libcudart.so.13", "libnvjpeg.so.13", "libnvrtc.so.13", "libnvJitLink.so.13", "libnvinfer.so.10",
-            "libnvparsers.so.8", "libnvvm.so.4", "libcudnn.so.9", "libcudadevrt.so", "libc.so.6", "libnvonnxparser.so.10",
+            "libnvparsers.so.8", "libnvvm.so.4", "libcudnn.so.9", "libcudadevrt.so", "libnvonnxparser.so.10",
         ):  # fmt: skip
             assert not line.is_driver_library(soname), (line.id, soname)
 

@@ -318,10 +318,6 @@ def test_the_same_finding_for_two_targets_is_one() -> None:
 
 
 def test_worst_comes_first() -> None:
-    elf = replace(
-        PROGRAM,
-        runpath="/tmp/b",
-        needed=("libgone.so",),
-        version_needs=needing("GLIBC_9.9", is_weak=True).elf.version_needs,
-    )  # type: ignore[union-attr]
+    weak = (VersionNeed(library="libc.so.6", version="GLIBC_9.9", is_weak=True),)
+    elf = replace(PROGRAM, runpath="/tmp/b", needed=("libgone.so",), version_needs=weak)
     assert [finding.severity for finding in check(elf_file(elf)).findings] == ["error", "warning", "note"]

@@ -112,12 +112,13 @@ def test_the_cubin_decides_where_there_is_ptx_too() -> None:
     [
         make_entry(2, 75, b"not an ELF file "),
         make_entry(2, 75, STUB[:100]),
+        make_entry(2, 75, STUB[:0x28] + b"\xff" * 8 + STUB[0x30:]),
         make_entry(2, 75, b"\0" * 64, flags=0x2011, unpacked_bytes=len(STUB)),
         make_entry(2, 75, b"\0" * 64, flags=0x8011, unpacked_bytes=len(STUB)),
         make_entry(2, 75, zstd(STUB), flags=0x8011, unpacked_bytes=len(STUB) - 1),
         make_entry(8, 87, b"scrambled"),
     ],
-    ids=["no elf", "cut off", "bad lz4", "bad zstd", "wrong size", "lto"],
+    ids=["no elf", "cut off", "sections far away", "bad lz4", "bad zstd", "wrong size", "lto"],
 )
 def test_doubt_means_kernels(entry: bytes) -> None:
     assert read(make_fatbin(entry))[0].has_kernels
@@ -209,6 +210,16 @@ def test_damaged_containers_raise_nothing_else(damage: list[tuple[int, int]], le
     for data in (bytes(changed), bytes(changed[:length])):
         with contextlib.suppress(UnreadableElfError):
             read(data)
+
+
+@given(st.lists(st.tuples(st.integers(0, 0x7F), st.integers(1, 255)), min_size=1, max_size=5))
+@settings(deadline=2000, max_examples=300)
+def test_a_damaged_cubin_in_a_whole_container_is_judged(damage: list[tuple[int, int]]) -> None:
+    changed = bytearray(STUB)
+    for offset, mask in damage:
+        changed[offset] ^= mask
+    (fatbin,) = read(make_fatbin(make_entry(2, 75, bytes(changed))))
+    assert names(fatbin) == ["sm_75"]
 
 
 def test_names_as_nvcc_spells_them() -> None:

@@ -25,7 +25,20 @@ ALLOWED = {
     "platformdirs": {"sysroot/store.py"},
 }
 # Packages of ours, lowest first: each may import itself and those before it.
-LAYERS = ("errors", "toml", "console", "runner", "catalog", "project", "sysroot", "toolchain", "verify", "image", "build", "cli")
+LAYERS = (
+    "errors",
+    "toml",
+    "console",
+    "runner",
+    "catalog",
+    "project",
+    "sysroot",
+    "toolchain",
+    "verify",
+    "image",
+    "build",
+    "cli",
+)
 # Modules in which everything is computed: they read no file, no environment and no clock.
 PURE = {
     "build/plan.py",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -176,8 +175,9 @@ def test_all_problems_are_reported_together_with_file_and_key() -> None:
         ("deploy", "health = 3", "deploy.health: expected a table, found the number 3"),
         # values
         ("project", 'version = "1 2"', "project.version: expected letters, digits"),
-        ("build", 'sources = ["a.cu", "../b.cu"]', "build.sources[1]: expected a path or glob without a leading /"),
+        ("build", 'sources = ["a.cu", "../b.cu"]', "build.sources[1]: expected a path or glob such as"),
         ("build", 'outputs = ["/etc/passwd"]', 'found the string "/etc/passwd"'),
+        ("build", 'sources = ["**.cu"]', "build.sources[0]"),
         ("build", 'outputs = ["./"]', "build.outputs[0]"),
         ("build", 'outputs = ["a/../../b"]', "build.outputs[0]"),
         ("build", "outputs = []", "build.outputs: expected a list of paths or globs, at least 1, found an empty list"),
@@ -300,13 +300,13 @@ def test_values_survive_the_way_through_toml(tables: dict[str, object]) -> None:
     assert load_toml(f"x = {toml_text(tables)}") == {"x": tables}
 
 
-def outcome(text: str) -> str:
-    """What the lines of the refusal have in common, or nothing when the text is a project."""
+def outcome(text: str) -> set[str]:
+    """How the lines of the refusal begin; nothing when the text is a project."""
     try:
         project(text)
     except ConfigError as error:
-        return os.path.commonprefix([line[:18] for line in error.message.splitlines()])
-    return ""
+        return {line[:18] for line in error.message.splitlines()}
+    return set()
 
 
 KEYS = st.sampled_from(
@@ -317,12 +317,12 @@ KEYS = st.sampled_from(
 @given(st.dictionaries(KEYS, VALUES | st.dictionaries(KEYS, VALUES), max_size=6))
 def test_any_tables_give_a_project_or_a_config_error(tables: dict[str, object]) -> None:
     lines = (f"{name} = {toml_text(without_none(value))}" for name, value in tables.items() if value is not None)
-    assert outcome("\n".join(lines)) in ("", "dir/jetsonx.toml: ")
+    assert outcome("\n".join(lines)) <= {"dir/jetsonx.toml: "}
 
 
 @given(st.text())
 def test_any_text_gives_a_project_or_a_config_error(text: str) -> None:
-    assert outcome(text) in ("", "dir/jetsonx.toml: ")
+    assert outcome(text) <= {"dir/jetsonx.toml: "}
 
 
 def test_what_cannot_be_toml_is_our_mistake() -> None:

@@ -101,10 +101,10 @@ def test_the_reference_page_is_the_one_that_the_schema_gives() -> None:
     prose, marker, rest = page.partition(MARKER)
     comment = rest.partition("\n")[0]
     expected = f"{prose}{marker}{comment}\n\n{render_reference()}"
-    if os.environ.get("UPDATE_GOLDEN"):
+    if os.environ.get("JETSONX_UPDATE_GOLDEN"):
         DOCS.write_text(expected)
         return
-    assert page == expected, "stale: UPDATE_GOLDEN=1 pytest tests/unit/test_project_template.py"
+    assert page == expected, "stale: JETSONX_UPDATE_GOLDEN=1 pytest tests/unit/test_project_template.py"
 
 
 def test_the_shortest_file_on_the_reference_page_is_a_project() -> None:

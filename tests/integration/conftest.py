@@ -1,0 +1,109 @@
+"""Real tools, real packages, real wheels. Big downloads live in the user's own cache directory and are reused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from jetsonx.catalog import load_catalog, resolve_target
+from jetsonx.console import Console
+from jetsonx.runner import Runner
+from jetsonx.sysroot.pull import Sysroot, pull_sysroot
+from jetsonx.sysroot.store import Store, default_root
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+CLI = (sys.executable, "-m", "jetsonx")
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.integration)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """How a program ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+Need = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def need() -> Need:
+    """Path of a program the test cannot do without; missing, it is a failure in CI and a skip elsewhere."""
+
+    def find(*names: str) -> str:
+        for name in names:
+            if path := shutil.which(name):
+                return path
+        message = f"{' or '.join(names)} is not on this host; `make test` as root installs it"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def jetsonx() -> Run:
+    """Run the command line: ``jetsonx("build", "-o", out, cwd=…, env={…})``."""
+
+    def run(
+        *words: object, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout_s: float = 600
+    ) -> Ran:
+        done = subprocess.run(
+            [*CLI, *map(str, words)],
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Ran(status=done.returncode, out=done.stdout, err=done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of a sample to build in."""
+
+    def copy(name: str, place: str = "") -> Path:
+        directory = tmp_path / (place or name)
+        shutil.copytree(SAMPLES / name, directory)
+        return directory
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def store() -> Store:
+    return Store(default_root(os.environ), Console(-1))
+
+
+@pytest.fixture(scope="session")
+def sysroot(store: Store) -> Sysroot:
+    """The sysroot that every sample shares."""
+    return pull_sysroot(
+        resolve_target(load_catalog(), "orin-nano@39.2"),
+        packages=("ca-certificates",),
+        store=store,
+        runner=Runner(),
+        console=Console(-1),
+    )
