@@ -106,7 +106,7 @@ def zig_compiler(root: Path, version: str, clang_major: int) -> HostCompiler:
         cxx=(zig, "clang", "--driver-mode=g++", *resources),
         include=None,
         linker=(zig, "ld.lld"),
-        tools=(("ar", (zig, "ar")), ("ranlib", (zig, "ranlib")), ("ld", (zig, "ld.lld")), ("strip", ("true",))),
+        tools=(("ar", (zig, "ar")), ("ranlib", (zig, "ranlib")), ("ld", (zig, "ld.lld")), ("strip", ("/bin/true",))),
         origin=f"clang {clang_major} of the ziglang {version} wheel",
     )
 
@@ -176,7 +176,8 @@ def _describe(
     origin = f"{name} {major} of this host"
     if kind == "gcc":
         cc = str(Path(path).with_name(name.replace("g++", "gcc")))
-        tools = tuple((tool, (f"{TRIPLE}-{tool}",)) for tool in _TOOLS)
+        # By their whole paths: under the SDK's PATH their names lead back to the shims.
+        tools = tuple((tool, (which(f"{TRIPLE}-{tool}") or f"/usr/bin/{TRIPLE}-{tool}",)) for tool in _TOOLS)
         include = runner.run(Command(argv=(path, "-print-file-name=include"))).stdout.strip()
         return HostCompiler(
             kind=kind, major=major, cc=(cc,), cxx=(path,), include=include, linker=None, tools=tools, origin=origin
@@ -186,7 +187,7 @@ def _describe(
     if lld is None:
         return None
     cc = str(Path(path).with_name(f"clang{suffix}"))
-    found = {tool: which(f"llvm-{tool}{suffix}") or which(f"llvm-{tool}") or tool for tool in _TOOLS}
+    found = {tool: which(f"llvm-{tool}{suffix}") or which(f"llvm-{tool}") or f"/usr/bin/{tool}" for tool in _TOOLS}
     tools = tuple((tool, (program,)) for tool, program in {**found, "ld": lld}.items())
     return HostCompiler(
         kind=kind, major=major, cc=(cc,), cxx=(path,), include=None, linker=(lld,), tools=tools, origin=origin

@@ -38,6 +38,8 @@ def find_nvcc(runner: Runner, version: str, roots: Iterable[Path]) -> Nvcc | Non
     """The first complete toolkit of exactly that ``major.minor`` version, or None."""
     for root in roots:
         nvcc = root / "bin/nvcc"
+        if (root / "libexec/nvcc.profile").exists():
+            continue  # an SDK of ours, which `jetsonx env` exports as CUDA_HOME
         if not (os.access(nvcc, os.X_OK) and (root / "nvvm/bin/cicc").is_file() and (root / "bin/ptxas").is_file()):
             continue
         match = re.search(r"release (\d+\.\d+)", runner.run(Command(argv=(str(nvcc), "--version"))).stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,12 +33,19 @@ _WATCHED = (
 )
 
 
+def which(name: str) -> str | None:
+    """Path of a program of this host; an SDK's shims, which `jetsonx env` puts on PATH, are passed over."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    own = [folder for folder in folders if not (Path(folder).parent / "share/config.sh").is_file()]
+    return shutil.which(name, path=os.pathsep.join(own))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """What of this host the choice depends on; a parameter so that tests can make one up."""
 
     environ: Mapping[str, str]
-    which: Callable[[str], str | None] = shutil.which
+    which: Callable[[str], str | None] = which
 
     @property
     def emulator(self) -> str | None:

@@ -183,7 +183,8 @@ def test_every_build_system_gives_a_program_that_runs(
     ran = jetsonx("run", "-C", directory)
     assert ran.status == 7, ran.err
     name, _, error = ran.out.strip().partition("|")
-    assert name.removeprefix("./") in {"a.cu", "../a.cu"}, "a path of this workstation"
+    assert name.endswith("a.cu")
+    assert not name.startswith("/"), "a path of this workstation"
     assert error in {"cudaErrorStubLibrary", "cudaErrorInsufficientDriver"}
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".o"] == []
 
