@@ -1,0 +1,1 @@
+"""Small real projects, shipped in the wheel for `jetsonx init --sample`."""

@@ -1,0 +1,1 @@
+"""Facts of each L4T line and distribution suite, shipped in the wheel."""

@@ -102,7 +102,7 @@ class Store:
         try:
             record = json.loads(ref.read_text())
             tree = self._tree(record["tree"], record["digest"], kind, record["info"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None  # never there, or damaged by hand: as good as not there
         if not tree.path.parent.is_dir() or (tree.damaged and not even_damaged):
             return None
@@ -114,7 +114,7 @@ class Store:
         """Every whole tree, sorted by name."""
         try:
             names = sorted(path.name for path in (self.root / "trees").iterdir())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ()
         return tuple(tree for tree in map(self._load, names) if tree is not None)
 
@@ -221,7 +221,7 @@ class Store:
         """What :meth:`remember` wrote, or None."""
         try:
             return self._ref(kind, key).read_text()
-        except FileNotFoundError:
+        except OSError:
             return None
 
     # ---- downloads -----------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ class Store:
         """The downloaded file with this sha256 (in hex), or None. Its content is the reader's to check."""
         try:
             return next((path for path in (self.root / "downloads" / sha256).iterdir()), None)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def keep_download(self, path: Path, sha256: str) -> Path:

@@ -105,8 +105,7 @@ def test_cut_anywhere_is_an_error_or_nothing_more() -> None:
     whole = deb(file("./usr/lib/a", bytes(range(256)) * 64))
     for length in range(0, len(whole) - 1, 7):
         with pytest.raises(DownloadError):
-            for _, content in iter_deb(io.BytesIO(whole[:length])):
-                assert content is None or len(content.read()) <= 256 * 64
+            [content and content.read() for _, content in iter_deb(io.BytesIO(whole[:length]))]
 
 
 def test_files_links_and_modes(writer: TreeWriter) -> None:

@@ -45,6 +45,8 @@ set -- "-ffile-prefix-map=$JX_CACHE=/jetsonx" "$@"
 set -- "$@" -idirafter "$JX_CUDA/include"
 if [ -n "$link" ]; then
   set -- "$@" "-L$JX_CUDA/lib" "-L$JX_CUDA/lib/stubs"
+  # Libraries that libraries need: GNU ld wants to see them too, the driver's among them.
+  set -- "$@" "-Wl,-rpath-link,$JX_CUDA/lib:$JX_SDK/share/driver-stubs"
   [ "$JETSONX_STRIP" != 1 ] || set -- "$@" -Wl,-s
 fi
 case ${0##*/} in
