@@ -16,7 +16,7 @@ help:
 	@echo "make bench  measure against hand-typed commands and mmdebstrap"
 
 demo: $(STAMP)
-	$(BIN)/jetsonx demo --output build/demo
+	@$(BIN)/jetsonx demo --output build/demo
 
 test: lint unit integration
 
@@ -45,12 +45,13 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "install python3-venv: apt-get install python3-venv" >&2; exit 3; }
 
 $(STAMP): pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --editable .
+	@echo "setting up $(VENV)"
+	@$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable .
 	@touch $@
 
 $(TEST_STAMP): pyproject.toml $(STAMP)
-	$(BIN)/pip install --quiet --editable '.[test]'
+	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable '.[test]'
 	@touch $@
 
 clean:

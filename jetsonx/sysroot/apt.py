@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from jetsonx.console import Bar, Console
-from jetsonx.errors import ConfigError, DownloadError
+from jetsonx.errors import ConfigError, DownloadError, HostError
 from jetsonx.runner import Command, Completed, Runner
 from jetsonx.sysroot.deb import iter_deb
 from jetsonx.sysroot.mirrors import Source, parse_ports_uri, render_sources
@@ -198,7 +198,7 @@ def fetch_packages(
             done = runner.run(apt.command("apt-get", *words), status_fd=lambda line: _advance(bar, size, line))
             if done.ok:
                 bar.reach(size)
-        if not done.ok and store.free_bytes() < size:
+        if not done.ok and store.is_full(done.tail, needed_bytes=size):
             raise store.disk_full(f"downloading {len(lacking)} packages", needed_bytes=size)
         for package in lacking:
             _keep(apt, package, done, store)
@@ -260,7 +260,9 @@ def _last_words(done: Completed) -> str:
     return "\n".join((lines or done.tail.splitlines())[-_DETAIL_LINES:])
 
 
-def _failed(message: str, done: Completed, store: Store) -> DownloadError:
+def _failed(message: str, done: Completed, store: Store) -> DownloadError | HostError:
+    if store.is_full(done.tail):
+        return store.disk_full(message)
     return DownloadError(
         message,
         details=_last_words(done),

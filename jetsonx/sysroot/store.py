@@ -46,6 +46,7 @@ _TAG = (
     "# This directory holds what jetsonx fetched. It can be deleted; JETSONX_CACHE moves it.\n"
 )
 _DAY_S = 86_400
+_FULL_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -369,6 +370,10 @@ class Store:
             place = place.parent
         free = os.statvfs(place)
         return free.f_bavail * free.f_frsize
+
+    def is_full(self, words: str, *, needed_bytes: int = 0) -> bool:
+        """True when a program that failed with these last words failed for want of disk space."""
+        return os.strerror(errno.ENOSPC) in words or self.free_bytes() < max(needed_bytes, _FULL_BYTES)
 
     def disk_full(self, doing: str, *, needed_bytes: int = 0) -> HostError:
         """The error for a full disk under the store."""

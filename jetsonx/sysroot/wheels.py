@@ -42,7 +42,6 @@ _PIP_ENV = {
 _PYTHON = "3.12"
 _BAR_FROM_BYTES = 2_000_000
 _DETAIL_LINES = 8
-_FULL_BYTES = 1 << 20  # with less than this left, a failure is the full disk's
 
 
 def fetch_wheels(
@@ -267,7 +266,7 @@ def _guessed_mode(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
 def _failed(message: str, done: Completed, store: Store) -> DownloadError | HostError:
     lines = [line for line in done.tail.splitlines() if line.startswith(("ERROR", "OSError")) or "Error" in line]
     details = "\n".join((lines or done.tail.splitlines())[-_DETAIL_LINES:])
-    if store.free_bytes() < _FULL_BYTES:
+    if store.is_full(done.tail):
         return store.disk_full(message)
     return DownloadError(
         message,

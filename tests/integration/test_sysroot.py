@@ -151,13 +151,13 @@ def test_a_mirror_without_arm64_and_one_without_the_suite(tmp_path: Path) -> Non
     source = local_mirror(tmp_path / "mirror", "amd64")
     store = Store(tmp_path / "cache", QUIET)
 
-    def lists(suite: str) -> str:
-        sources = [Source(uris=source.uris, suites=(suite,), components=("main",), trusted=True)]
+    def lists(suite: str, *, trusted: bool) -> str:
+        sources = [Source(uris=source.uris, suites=(suite,), components=("main",), trusted=trusted)]
         apt = fetch_lists(sources, suite, debian_arch="arm64", store=store, runner=Runner(), console=QUIET)
         return apt.missing
 
-    assert lists("old") == "the mirror has old but not for arm64"
-    assert lists("older") == "the mirror has no older"
+    assert lists("old", trusted=True) == "the mirror has old but not for arm64"
+    assert lists("older", trusted=False) == "the mirror has no older"
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=False)
 
 
-@pytest.mark.parametrize("megabytes", [12, 90, 125])  # too small for the lists, the packages, the tree
+@pytest.mark.parametrize("megabytes", [12, 30, 75])  # too small for the lists, the packages, the tree
 def test_disk_full(small_disk: Path, megabytes: int, own_store: Store) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(small_disk)], check=True)
     store = Store(small_disk / "cache", QUIET)
