@@ -90,7 +90,7 @@ def plan_lines(request: Request, store: Store, runner: Runner, console: Console)
 
 
 def _prepared(request: Request, project: Project, fetcher: Fetcher, *, write: bool = True) -> Iterator[Prepared]:
-    groups = group_targets(project)
+    groups = group_targets(project, where="-t" if request.targets else f"{project.path}: target")
     base = request.output or project.root / "out"
     lock_path = project.root / FILE_NAME
     lock = load_lock(lock_path)

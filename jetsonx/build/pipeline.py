@@ -85,10 +85,10 @@ class Result:
         return self.summary["verdict"] != "error"
 
 
-def group_targets(project: Project) -> tuple[tuple[Target, ...], ...]:
+def group_targets(project: Project, *, where: str) -> tuple[tuple[Target, ...], ...]:
     """The project's targets by L4T release: modules of one release share a build.
 
-    Raises ConfigError for a target that does not exist, naming the file and key it comes from.
+    Raises ConfigError for a target that does not exist; ``where`` says what named it.
     """
     catalog = load_catalog()
     groups: dict[str, dict[str, Target]] = {}
@@ -96,7 +96,7 @@ def group_targets(project: Project) -> tuple[tuple[Target, ...], ...]:
         try:
             target = resolve_target(catalog, name)
         except ConfigError as error:
-            raise ConfigError(f"{project.path}: target: {error.message}", hint=error.hint) from None
+            raise ConfigError(f"{where}: {error.message}", hint=error.hint) from None
         groups.setdefault(target.release.l4t, {})[target.name] = target
     return tuple(tuple(group.values()) for group in groups.values())
 

@@ -39,7 +39,8 @@ def load_project(path: Path) -> Project:
     try:
         text = load_text(file)
     except FileNotFoundError:
-        where = "" if path == Path() else f" {path}" if path.is_dir() else f" {path.parent}"
+        folder = path.parent if path.suffix == ".toml" else path
+        where = "" if folder == Path() else f" {folder}"
         raise ConfigError(f"{file} is not there", hint=f"write one: jetsonx init{where}") from None
     return parse_project(text, file)
 
