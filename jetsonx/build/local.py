@@ -14,7 +14,6 @@ from jetsonx.errors import BuildError
 from jetsonx.runner import Completed, Runner
 
 _STATE = "state.json"
-_IGNORE = "*\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +41,12 @@ def run_plan(plan: BuildPlan, out: Path, *, key: str, targets: str, runner: Runn
             shutil.rmtree(build)
         state = {"key": key}
     build.mkdir(parents=True, exist_ok=True)
-    (out / ".gitignore").write_text(_IGNORE)
     notes = build / "notes.txt"
     notes.unlink(missing_ok=True)
+    redirected: tuple[str, ...] = ()
     if plan.copy_source:
-        sync_source(plan.places.source, plan.places.copy, exclude=out)
+        synced = sync_source(plan.places.source, plan.places.copy, exclude=out, redirect=plan.redirect)
+        redirected = synced.redirected
     for name, text in plan.files.items():
         _write_if_changed(build / name, text)
     for step in plan.steps:
@@ -60,8 +60,9 @@ def run_plan(plan: BuildPlan, out: Path, *, key: str, targets: str, runner: Runn
     changed = _collect(outputs, out / "files")
     if plan.compdb is not None and plan.compdb.is_file():
         _write_if_changed(out / "compile_commands.json", plan.compdb.read_text())
-    said = tuple(dict.fromkeys(notes.read_text().splitlines())) if notes.is_file() else ()
-    return Built(files=out / "files", outputs=tuple(outputs), changed=changed, notes=said)
+    said = [f"{name}: paths to the CUDA toolkit and compilers lead to the SDK's, in the copy" for name in redirected]
+    said += dict.fromkeys(notes.read_text().splitlines()) if notes.is_file() else ()
+    return Built(files=out / "files", outputs=tuple(outputs), changed=changed, notes=tuple(said))
 
 
 def _run(step: Step, targets: str, runner: Runner, console: Console) -> None:

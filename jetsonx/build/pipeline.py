@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from jetsonx import __version__
 from jetsonx.build import emulate, lockfile
 from jetsonx.build.local import Built, run_plan
+from jetsonx.build.output import claim_output
 from jetsonx.build.plan import BuildPlan, Inputs, Places, Programs, plan_build
 from jetsonx.build.revision import load_epoch, load_revision
 from jetsonx.build.source import find_sources, source_directory
@@ -142,6 +143,7 @@ def prepare(
 
 def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
     """Build, check, pack. Raises BuildError when the build fails; a failed check is in the result."""
+    claim_output(prepared.out)
     built = run_plan(
         prepared.plan,
         prepared.out,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from jetsonx.build.source import Redirect
 from jetsonx.project import Project
 from jetsonx.runner import Command
 from jetsonx.toolchain.sdk import Sdk
@@ -71,8 +72,8 @@ class BuildPlan:
     """A build, ready to run.
 
     ``files``: to write into the build directory first, by relative name. ``copy_source``: build in a copy of the
-    source. ``products``: the directory in which ``outputs`` (names or globs) are looked for. ``compdb``: where the
-    build system leaves compile_commands.json, if it does.
+    source, with ``redirect`` applied to its makefiles. ``products``: the directory in which ``outputs`` (names or
+    globs) are looked for. ``compdb``: where the build system leaves compile_commands.json, if it does.
     """
 
     places: Places
@@ -82,6 +83,7 @@ class BuildPlan:
     products: Path
     outputs: tuple[str, ...]
     compdb: Path | None
+    redirect: Redirect | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +207,9 @@ def _plan_cmake(inputs: Inputs) -> BuildPlan:
         # For FindCUDA, which projects from before CMake 3.9 use.
         "CUDA_TOOLKIT_ROOT_DIR": str(sdk.cuda),
         "CUDA_HOST_COMPILER": str(sdk.cxx),
+        # Nothing is installed from here. CMake would pad a program's run path to make room for the installed one, and
+        # the padding (":::") means the current directory to the loader.
+        "CMAKE_SKIP_INSTALL_RPATH": "ON",
         # CMake 4 refuses the minimum versions that old projects name.
         "CMAKE_POLICY_VERSION_MINIMUM": "3.5",
     }
@@ -248,6 +253,7 @@ def _plan_make(inputs: Inputs) -> BuildPlan:
         products=places.copy,
         outputs=project.build.outputs,
         compdb=None,
+        redirect=_redirect(inputs.sdk),
     )
 
 
@@ -301,7 +307,12 @@ def _plan_command(inputs: Inputs) -> BuildPlan:
         products=places.copy,
         outputs=project.build.outputs,
         compdb=None,
+        redirect=_redirect(inputs.sdk),
     )
+
+
+def _redirect(sdk: Sdk) -> Redirect:
+    return Redirect(toolkit=sdk.cuda, programs=sdk.path / "bin")
 
 
 _SYSTEMS: Mapping[str, Callable[[Inputs], BuildPlan]] = {

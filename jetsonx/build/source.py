@@ -4,24 +4,45 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from jetsonx.errors import ConfigError
 from jetsonx.project import Project
 
 _RECORD = "copied.json"
+_MAKEFILES = ("[Mm]akefile*", "GNUmakefile", "make.*", "Make.*", "*.mk", "*.mak", "*.make")
+_END = r"""(?=[/\s"'`:;,)}]|$)"""
+_TOOLKIT = re.compile(r"(?<![\w.)}/-])/usr/local/cuda(?:-\d+(?:\.\d+)*)?" + _END, re.MULTILINE)
+_PROGRAM = re.compile(
+    r"(?<![\w.)}/-])/usr/bin/((?:g?cc|[gc]\+\+|clang(?:\+\+)?)(?:-\d+)?)" + _END, re.MULTILINE
+)
 _SKIPPED_DIRECTORIES = {".git", ".hg", ".svn", ".venv", "__pycache__"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synced:
-    """How many files the copy gained or lost."""
+    """How many files the copy gained or lost, and in which makefiles paths of this workstation were replaced."""
 
     copied: int
     removed: int
+    redirected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redirect:
+    """What the absolute paths in makefiles are to mean: the CUDA toolkit, and the directory of the compilers.
+
+    No search path reaches a makefile that starts ``/usr/local/cuda/bin/nvcc``: it would get this workstation's
+    toolkit, or none.
+    """
+
+    toolkit: Path
+    programs: Path
 
 
 def source_directory(project: Project) -> Path:
@@ -50,16 +71,23 @@ def find_sources(project: Project, directory: Path, *, exclude: Path) -> tuple[P
     return sources
 
 
-def sync_source(source: Path, copy: Path, *, exclude: Path) -> Synced:
+def redirect_makefile(text: str, redirect: Redirect) -> str:
+    """The makefile with ``/usr/local/cuda[-X.Y]`` and ``/usr/bin/g++`` (gcc, clang …) replaced by the SDK's."""
+    text = _TOOLKIT.sub(lambda _: str(redirect.toolkit), text)
+    return _PROGRAM.sub(lambda match: str(redirect.programs / match[1]), text)
+
+
+def sync_source(source: Path, copy: Path, *, exclude: Path, redirect: Redirect | None = None) -> Synced:
     """Bring ``copy`` up to date with ``source``, keeping times so that make sees only what really changed.
 
     Files that a build made in the copy stay; files that left the source leave the copy. ``exclude`` (the output
-    directory) and version control's own directories are not copied.
+    directory) and version control's own directories are not copied. ``redirect`` is applied to makefiles.
     """
     record = copy.parent / _RECORD
     before: dict[str, list[int]] = json.loads(record.read_text()) if record.is_file() else {}
     now: dict[str, list[int]] = {}
     copied = 0
+    redirected = []
     for relative, path in _walk(source, exclude):
         status = path.lstat()
         now[relative] = [status.st_size, status.st_mtime_ns]
@@ -70,12 +98,31 @@ def sync_source(source: Path, copy: Path, *, exclude: Path) -> Synced:
         place.unlink(missing_ok=True)
         shutil.copy2(path, place, follow_symlinks=False)
         copied += 1
+        if redirect is not None and _redirect(place, redirect):
+            redirected.append(relative)
     gone = before.keys() - now.keys()
     for relative in gone:
         (copy / relative).unlink(missing_ok=True)
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(now))
-    return Synced(copied=copied, removed=len(gone))
+    return Synced(copied=copied, removed=len(gone), redirected=tuple(redirected))
+
+
+def _redirect(path: Path, redirect: Redirect) -> bool:
+    """Redirect a makefile in place, keeping its times; True when there was something to replace."""
+    if path.is_symlink() or not any(fnmatchcase(path.name, glob) for glob in _MAKEFILES):
+        return False
+    # Any bytes survive this: makefiles are not always UTF-8.
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    changed = redirect_makefile(text, redirect)
+    if changed == text:
+        return False
+    status = path.stat()
+    path.chmod(status.st_mode | 0o200)
+    path.write_bytes(changed.encode("utf-8", "surrogateescape"))
+    path.chmod(status.st_mode)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return True
 
 
 def find_outputs(directory: Path, names: Sequence[str], *, skip: Sequence[Path] = ()) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import signal
 import sys
@@ -35,6 +36,7 @@ _HELP = {
     "run": "Start the built program under QEMU user emulation.",
 }
 _INTERRUPTED = 130
+_FAULTS_OF_THE_HOST = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EIO}
 
 
 class _Commands(click.Group):
@@ -105,12 +107,8 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output is gone; say nothing more
         status = 0
-    except Exception:
-        import traceback
-
-        traceback.print_exc()
-        click.echo(f"Error: this is a bug in jetsonx {__version__}; please report the lines above", err=True)
-        status = JetsonxError.exit_code
+    except Exception as error:
+        status = _show_unexpected(error)
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -121,6 +119,23 @@ def _show(error: JetsonxError) -> None:
     click.echo(f"Error: {error.message}", err=True)
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
+
+
+def _show_unexpected(error: Exception) -> int:
+    """A full disk or a forbidden directory is the host's fault and said as such; anything else is a bug of ours."""
+    from jetsonx.errors import HostError, JetsonxError
+
+    if isinstance(error, OSError) and error.errno in _FAULTS_OF_THE_HOST:
+        where = f"{error.filename}: " if error.filename else ""
+        _show(
+            HostError(f"{where}{error.strerror}", hint="check the disk and the permissions of the directories in use")
+        )
+        return HostError.exit_code
+    import traceback
+
+    traceback.print_exception(error)
+    click.echo(f"Error: this is a bug in jetsonx {__version__}; please report the lines above", err=True)
+    return JetsonxError.exit_code
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - the signal module's signature

@@ -48,7 +48,11 @@ class Apt:
 
 
 def render_conf(folder: Path, debian_arch: str) -> str:
-    """The configuration file: everything under ``folder``, one architecture, no hooks and no pins of the host."""
+    """The configuration file: everything under ``folder``, one architecture, no hooks and no pins of the host.
+
+    Container images switch apt's index cache off and keep its lists packed; both are undone, as apt is called three
+    times here and would read the lists three times.
+    """
     return f"""\
 #clear APT::Architectures;
 #clear APT::Update::Post-Invoke;
@@ -62,11 +66,14 @@ APT::Install-Recommends "false";
 APT::Sandbox::User "root";
 Acquire::Languages "none";
 Acquire::Retries "3";
+Acquire::GzipIndexes "false";
 Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 Dir::State "{folder}/state/";
 Dir::State::status "{folder}/state/status";
 Dir::Cache "{folder}/cache/";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "srcpkgcache.bin";
 Dir::Etc::sourcelist "/dev/null";
 Dir::Etc::sourceparts "{folder}/etc/";
 Dir::Etc::preferences "/dev/null";

@@ -12,9 +12,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from jetsonx.errors import DownloadError
+
+if TYPE_CHECKING:
+    import lzma
 
 _AR_MAGIC = b"!<arch>\n"
 _AR_HEADER = 60
@@ -111,15 +114,52 @@ class _Slice(io.RawIOBase):
         return len(data)
 
 
+class _Xz(io.RawIOBase):
+    """What ``lzma.open`` gives, in steps of a megabyte instead of some kilobytes.
+
+    Each step lets go of the interpreter lock and has to win it back, which with small steps costs more than the work
+    when several packages are unpacked at once.
+    """
+
+    def __init__(self, data: IO[bytes]) -> None:
+        self._data = data
+        self._codec = _xz_codec()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        while True:
+            if self._codec.eof:  # the end, or another stream behind this one
+                rest = self._codec.unused_data or self._data.read(_BUFFER)
+                if not rest.strip(b"\0"):
+                    return 0
+                self._codec = _xz_codec()
+            elif self._codec.needs_input:
+                rest = self._data.read(_BUFFER)
+                if not rest:
+                    raise EOFError("its xz stream is cut off")
+            else:
+                rest = b""
+            piece = self._codec.decompress(rest, len(buffer))
+            if piece:
+                buffer[: len(piece)] = piece
+                return len(piece)
+
+
+def _xz_codec() -> lzma.LZMADecompressor:
+    import lzma
+
+    return lzma.LZMADecompressor()
+
+
 def _decompressed(suffix: str, data: io.BufferedReader) -> IO[bytes]:
     # Codecs are imported when a package needs them: every command imports this package, few unpack anything.
     match suffix:
         case "":
             return data
         case ".xz" | ".lzma":
-            import lzma
-
-            return lzma.open(data)
+            return io.BufferedReader(_Xz(data), _BUFFER)
         case ".gz":
             import gzip
 

@@ -37,7 +37,7 @@ from jetsonx.sysroot.mirrors import load_host, resolve_sources
 from jetsonx.sysroot.package import Package, Pins, Wheel, package_from_json, to_json, wheel_from_json
 from jetsonx.sysroot.store import Store, Tree
 from jetsonx.sysroot.tree import TreeWriter
-from jetsonx.sysroot.unpack import link_like_scripts, unpack_all, unpack_deb
+from jetsonx.sysroot.unpack import Job, link_like_scripts, unpack_all, unpack_deb
 from jetsonx.sysroot.wheels import Platform, download_wheels, fetch_wheels, parse_metadata, unpack_wheel
 
 # Part of every key: raise it when the same packages would be laid out differently.
@@ -365,8 +365,9 @@ def _build(
         unpack_deb(data, writer, keeps, name=deb.filename, owner=deb.name)
 
     def fill(writer: TreeWriter) -> None:
-        # The wheels first: they are the largest. No path is in both, so the order decides nothing.
-        unpack_all([*(partial(add_wheel, item) for item in wheels), *(partial(add_deb, deb) for deb in debs)], writer)
+        jobs: list[tuple[int, Job]] = [(deb.size_bytes, partial(add_deb, deb)) for deb in debs]
+        jobs += [(item[1].stat().st_size, partial(add_wheel, item)) for item in wheels]
+        unpack_all(jobs, writer)
         link_like_scripts(writer)
         if cuda_dir is not None:
             finish_overlay(writer, cuda_dir, line.cuda_target)

@@ -11,11 +11,16 @@ from jetsonx.sysroot.deb import iter_deb
 from jetsonx.sysroot.links import MERGED, alternative_links, clean_path, merge_usr, relative_link
 from jetsonx.sysroot.tree import TreeWriter
 
+Job = Callable[[TreeWriter], None]
 
-def unpack_all(jobs: Sequence[Callable[[TreeWriter], None]], writer: TreeWriter) -> None:
-    """Run ``jobs``, each adding files to a writer of its own, and merge these in the order given: later ones win."""
 
-    def work(job: Callable[[TreeWriter], None]) -> TreeWriter:
+def unpack_all(jobs: Sequence[tuple[int, Job]], writer: TreeWriter) -> None:
+    """Run ``jobs``, each adding files to a writer of its own, and merge these in the order given: later ones win.
+
+    Each comes with the size of its archive in bytes: the largest are started first, so that none is left for the end.
+    """
+
+    def work(job: Job) -> TreeWriter:
         part = writer.part()
         job(part)
         return part
@@ -23,8 +28,10 @@ def unpack_all(jobs: Sequence[Callable[[TreeWriter], None]], writer: TreeWriter)
     # Decompression, hashing and file calls all let go of the interpreter lock.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         try:
-            for part in pool.map(work, jobs):
-                writer.merge(part)
+            order = sorted(range(len(jobs)), key=lambda index: jobs[index][0], reverse=True)
+            parts = {index: pool.submit(work, jobs[index][1]) for index in order}
+            for index in range(len(jobs)):
+                writer.merge(parts[index].result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

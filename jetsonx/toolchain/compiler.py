@@ -9,18 +9,19 @@ spelled out for that (it looks into its own ``/usr/aarch64-linux-gnu`` before an
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from jetsonx.catalog import CudaFacts
 from jetsonx.runner import Command, Runner
+from jetsonx.toolchain.search import which_host
 
 TRIPLE = "aarch64-linux-gnu"
 Kind = Literal["gcc", "clang"]
-_TOOLS = ("ar", "ranlib", "ld", "strip")
+BINUTILS = ("ar", "ranlib", "ld", "strip", "nm", "objcopy", "objdump", "readelf")
+"""Names under which build files call them; a compiler's ``tools`` has those that could be found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,8 @@ class HostCompiler:
 
     ``kind``: "gcc" or "clang". ``cc`` and ``cxx``: the words that start it, before any flag. ``include``: the
     directory of a GCC's own headers (``stddef.h``), which ``-nostdinc`` hides. ``linker``: the program it must link
-    with, when it would not find a right one by itself. ``tools``: ar, ranlib, ld and strip as words.
+    with, when it would not find a right one by itself. ``tools``: those of :data:`BINUTILS` that are there, as words
+    that do not depend on PATH: the shims of the same names come first in it.
     """
 
     kind: Kind
@@ -75,7 +77,7 @@ def find_compilers(
     *,
     sysroot_gcc: int,
     kinds: Iterable[Kind] = ("gcc", "clang"),
-    which: Callable[[str], str | None] = shutil.which,
+    which: Callable[[str], str | None] = which_host,
 ) -> tuple[HostCompiler | None, tuple[Rejected, ...]]:
     """The first accepted compiler of this host, and those that were looked at and refused."""
     rejected: list[Rejected] = []
@@ -176,9 +178,9 @@ def _describe(
     origin = f"{name} {major} of this host"
     if kind == "gcc":
         cc = str(Path(path).with_name(name.replace("g++", "gcc")))
-        # By their whole paths: under the SDK's PATH their names lead back to the shims.
-        tools = tuple((tool, (which(f"{TRIPLE}-{tool}") or f"/usr/bin/{TRIPLE}-{tool}",)) for tool in _TOOLS)
+        found = {tool: which(f"{TRIPLE}-{tool}") for tool in BINUTILS}
         include = runner.run(Command(argv=(path, "-print-file-name=include"))).stdout.strip()
+        tools = _tools(found)
         return HostCompiler(
             kind=kind, major=major, cc=(cc,), cxx=(path,), include=include, linker=None, tools=tools, origin=origin
         )
@@ -187,8 +189,19 @@ def _describe(
     if lld is None:
         return None
     cc = str(Path(path).with_name(f"clang{suffix}"))
-    found = {tool: which(f"llvm-{tool}{suffix}") or which(f"llvm-{tool}") or f"/usr/bin/{tool}" for tool in _TOOLS}
-    tools = tuple((tool, (program,)) for tool, program in {**found, "ld": lld}.items())
+    beside = {tool: _llvm_tool(tool, suffix, which) for tool in BINUTILS}
+    tools = _tools({**beside, "ld": lld})
     return HostCompiler(
         kind=kind, major=major, cc=(cc,), cxx=(path,), include=None, linker=(lld,), tools=tools, origin=origin
     )
+
+
+def _llvm_tool(tool: str, suffix: str, which: Callable[[str], str | None]) -> str | None:
+    """LLVM's tool of that name, or this host's AArch64 one, or GNU's own where it can handle any ELF file."""
+    names = [f"llvm-{tool}{suffix}", f"llvm-{tool}", f"{TRIPLE}-{tool}"]
+    names += [tool] if tool in {"ar", "ranlib", "nm", "readelf"} else []
+    return next((path for name in names if (path := which(name))), None)
+
+
+def _tools(found: Mapping[str, str | None]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple((tool, (path,)) for tool, path in found.items() if path is not None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from jetsonx.catalog import Target
 from jetsonx.errors import HostError
 from jetsonx.runner import Command, Runner
+from jetsonx.toolchain.search import which_host
 
 WHEELS = ("nvidia-cuda-nvcc", "nvidia-nvvm")
 
@@ -28,7 +28,7 @@ class Nvcc:
 def host_roots(version: str, environment: Mapping[str, str]) -> tuple[Path, ...]:
     """Where a CUDA toolkit of that version would lie on this host, most specific first."""
     named = [environment[name] for name in ("CUDA_HOME", "CUDA_PATH") if environment.get(name)]
-    on_path = shutil.which("nvcc", path=environment.get("PATH"))
+    on_path = which_host("nvcc")
     beside = [str(Path(on_path).resolve().parent.parent)] if on_path else []
     places = [*named, f"/usr/local/cuda-{version}", "/usr/local/cuda", f"/opt/cuda-{version}", "/opt/cuda", *beside]
     return tuple(dict.fromkeys(Path(place) for place in places))
@@ -38,9 +38,9 @@ def find_nvcc(runner: Runner, version: str, roots: Iterable[Path]) -> Nvcc | Non
     """The first complete toolkit of exactly that ``major.minor`` version, or None."""
     for root in roots:
         nvcc = root / "bin/nvcc"
-        if (root / "libexec/nvcc.profile").exists():
+        if os.access(root / "libexec/nvcc.profile", os.F_OK):
             continue  # an SDK of ours, which `jetsonx env` exports as CUDA_HOME
-        if not (os.access(nvcc, os.X_OK) and (root / "nvvm/bin/cicc").is_file() and (root / "bin/ptxas").is_file()):
+        if not all(os.access(program, os.X_OK) for program in (nvcc, root / "nvvm/bin/cicc", root / "bin/ptxas")):
             continue
         match = re.search(r"release (\d+\.\d+)", runner.run(Command(argv=(str(nvcc), "--version"))).stdout)
         if match and match[1] == version:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from jetsonx.toolchain import tools
 from jetsonx.toolchain.compiler import HostCompiler, Kind, cross_argv, find_compilers, probe_flags, zig_compiler
 from jetsonx.toolchain.nvcc import WHEELS, Nvcc, find_nvcc, host_roots, no_nvcc
 from jetsonx.toolchain.sdk import DeviceCode, Sdk, SdkPlan, code_fingerprint, dump_sdk, make_sdk, parse_sdk
+from jetsonx.toolchain.search import which_host
 from jetsonx.toolchain.tools import Fetcher
 
 QEMU_NAMES = ("qemu-aarch64", "qemu-aarch64-static")
@@ -33,19 +32,12 @@ _WATCHED = (
 )
 
 
-def which(name: str) -> str | None:
-    """Path of a program of this host; an SDK's shims, which `jetsonx env` puts on PATH, are passed over."""
-    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    own = [folder for folder in folders if not (Path(folder).parent / "share/config.sh").is_file()]
-    return shutil.which(name, path=os.pathsep.join(own))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """What of this host the choice depends on; a parameter so that tests can make one up."""
 
     environ: Mapping[str, str]
-    which: Callable[[str], str | None] = which
+    which: Callable[[str], str | None] = which_host
 
     @property
     def emulator(self) -> str | None:

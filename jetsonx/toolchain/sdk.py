@@ -28,9 +28,12 @@ from jetsonx.toolchain import crossfiles
 from jetsonx.toolchain.compiler import TRIPLE, HostCompiler, cross_argv
 from jetsonx.toolchain.nvcc import Nvcc
 
-_C_NAMES = ("cc", "gcc", "clang", f"{TRIPLE}-gcc")
-_CXX_NAMES = ("c++", "g++", "clang++", f"{TRIPLE}-g++")
-_BINUTILS = ("ar", "ranlib", "strip", "ld")
+_COMPILERS = ("cc", "gcc", "clang", f"{TRIPLE}-gcc", "c++", "g++", "clang++", f"{TRIPLE}-g++")
+# Build files ask for the version that their CUDA of old needed; this SDK has one compiler, which its nvcc takes.
+_VERSIONED = (
+    *(f"{name}-{major}" for name in ("gcc", "g++") for major in (*range(5, 17), "4.8", "4.9")),
+    *(f"{name}-{major}" for name in ("clang", "clang++") for major in range(6, 23)),
+)
 _PROFILE = """\
 TOP              = $(_HERE_)/..
 CICC_PATH        = $(TOP)/nvvm/bin
@@ -226,9 +229,11 @@ def _write(plan: SdkPlan, root: Path, sdk: Sdk) -> None:
     _script(cuda / "libexec/cudafe++", "frontend", names)
     _script(cuda / "nvvm/bin/cicc", "frontend", names)
     (cuda / "libexec/nvcc.profile").write_text(_PROFILE)
-    for name in (*_C_NAMES, *_CXX_NAMES):
+    for name in _COMPILERS:
         _script(root / "bin" / name, "compiler", names)
-    for name in _BINUTILS:
+    for name in _VERSIONED:
+        (root / "bin" / name).symlink_to(name.partition("-")[0])
+    for name, _ in plan.compiler.tools:
         for prefix in ("", f"{TRIPLE}-"):
             _script(root / "bin" / f"{prefix}{name}", "binutils", names)
     for name in ("pkg-config", f"{TRIPLE}-pkg-config", "pkgconf"):
@@ -267,6 +272,7 @@ def render_config(plan: SdkPlan, sdk: Path) -> str:
         "JX_HOST_CXX": str(sdk / "bin" / ("g++" if plan.compiler.kind == "gcc" else "clang++")),
         "JX_CPU_FLAGS": plan.cpu_flags,
         "JX_GENCODE": " ".join(plan.device_code.gencode),
+        "JX_SMS": " ".join(str(sm) for sm in plan.device_code.sms),
         "JX_FIRST_SM": str(plan.device_code.sms[0]),
         "JX_COMPUTE_CAPABILITIES": " ".join(plan.device_code.capabilities),
     }

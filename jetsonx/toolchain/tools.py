@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from jetsonx.runner import Command, Runner
 from jetsonx.sysroot.store import Store
 from jetsonx.sysroot.tree import TreeWriter
 from jetsonx.sysroot.wheels import fetch_wheels, unpack_wheel
+from jetsonx.toolchain.search import which_host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class Fetcher:
         return self.store.create("tool", key, fill, info=info).path
 
 
-def find_ninja(fetcher: Fetcher, which: Callable[[str], str | None] = shutil.which) -> str:
+def find_ninja(fetcher: Fetcher, which: Callable[[str], str | None] = which_host) -> str:
     """Path of a ninja: the host's, else the wheel's."""
     for name in ("ninja", "ninja-build"):
         path = which(name)
@@ -104,7 +104,7 @@ def find_ninja(fetcher: Fetcher, which: Callable[[str], str | None] = shutil.whi
     return _program(fetcher.fetch(NINJA), "ninja")
 
 
-def find_cmake(fetcher: Fetcher, minimum: str, which: Callable[[str], str | None] = shutil.which) -> tuple[str, str]:
+def find_cmake(fetcher: Fetcher, minimum: str, which: Callable[[str], str | None] = which_host) -> tuple[str, str]:
     """Path of a CMake of at least that version, and why it was chosen: the host's, else the wheel's."""
     path = which("cmake")
     if path is None:
@@ -119,7 +119,7 @@ def find_cmake(fetcher: Fetcher, minimum: str, which: Callable[[str], str | None
     return _program(fetcher.fetch(CMAKE), "cmake"), f"cmake wheel ({reason})"
 
 
-def find_meson(fetcher: Fetcher, which: Callable[[str], str | None] = shutil.which) -> tuple[str, ...]:
+def find_meson(fetcher: Fetcher, which: Callable[[str], str | None] = which_host) -> tuple[str, ...]:
     """Words that start Meson: the host's, else the wheel's under this Python."""
     path = which("meson")
     if path is not None:
@@ -128,7 +128,7 @@ def find_meson(fetcher: Fetcher, which: Callable[[str], str | None] = shutil.whi
     return (sys.executable, "-c", code, str(fetcher.fetch(MESON)))
 
 
-def find_pkg_config(fetcher: Fetcher, which: Callable[[str], str | None] = shutil.which) -> str:
+def find_pkg_config(fetcher: Fetcher, which: Callable[[str], str | None] = which_host) -> str:
     """Path of a pkg-config: the host's, else the wheel's."""
     path = which("pkg-config") or which("pkgconf")
     return path or _program(fetcher.fetch(PKGCONF), "pkgconf")

@@ -73,6 +73,7 @@ def failing(error: BaseException) -> click.Command:
         ),
         (errors.ConfigError("wrong"), 2, "Error: wrong\n"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(28, "No space left on device", "/small/x"), 3, "Error: /small/x: No space left on device\n"),
         (ZeroDivisionError("oops"), 70, "this is a bug in jetsonx"),
     ],
 )

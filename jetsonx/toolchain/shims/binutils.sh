@@ -1,10 +1,6 @@
 #!/bin/sh
-# ar, ranlib, strip and ld for the target.
+# ar, ld, nm, objcopy and the like for the target.
 JX_SDK=@SDK@
 . "$JX_SDK/share/common.sh"
-case ${0##*/} in
-  *ar) jx_ar "$@" ;;
-  *ranlib) jx_ranlib "$@" ;;
-  *strip) jx_strip "$@" ;;
-  *) jx_ld "$@" ;;
-esac
+name=${0##*/}
+"jx_${name##*-}" "$@"

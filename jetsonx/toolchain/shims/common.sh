@@ -17,6 +17,18 @@ jx_map_dir() {
   esac
 }
 
+# Sets $mapped to a run path as it reads on the device: the sysroot's /usr/local/cuda/lib64 is /usr/local/cuda/lib64.
+jx_map_rpath() {
+  mapped=
+  rest=$1
+  while :; do
+    case $rest in
+      *"$JX_SYSROOT"*) mapped=$mapped${rest%%"$JX_SYSROOT"*}; rest=${rest#*"$JX_SYSROOT"} ;;
+      *) mapped=$mapped$rest; return ;;
+    esac
+  done
+}
+
 # Tell `jetsonx build` what was changed on the way; it prints each line once.
 jx_note() {
   [ -z "$JETSONX_NOTES" ] || printf '%s\n' "$1" >>"$JETSONX_NOTES"

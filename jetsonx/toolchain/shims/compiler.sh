@@ -21,6 +21,9 @@ while [ "$n" -gt 0 ]; do
       # A directory after a lone -I, -L or -isystem; an existing source file or library of the host stays what it is.
       case $before in -I | -L | -isystem | -idirafter) jx_map_dir "$word"; word=$mapped ;; esac
       ;;
+    -Wl,-rpath-link* | -Wl,--rpath-link*) ;;
+    -Wl,-rpath* | -Wl,--rpath* | -Wl,-R*) jx_map_rpath "$word"; word=$mapped ;;
+    -Wl,/*) case $before in -Wl,-rpath | -Wl,--rpath | -Wl,-R) jx_map_rpath "$word"; word=$mapped ;; esac ;;
     -march=native | -mcpu=native)
       jx_note "$word replaced by the target's ${JX_CPU_FLAGS:-baseline}"
       before=$word

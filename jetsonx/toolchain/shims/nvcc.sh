@@ -5,6 +5,14 @@
 JX_SDK=@SDK@
 . "$JX_SDK/share/common.sh"
 
+# Say that an architecture was replaced, unless it is one of the target's own.
+note_arch() {
+  for sm in $JX_SMS; do
+    case $1 in *compute_"$sm",*) return ;; esac
+  done
+  jx_note "nvcc $1 replaced by $JX_GENCODE"
+}
+
 arch= compile= single= output=
 for word; do
   case $word in
@@ -36,7 +44,7 @@ while [ "$n" -gt 0 ]; do
     -arch | --gpu-architecture | -gencode | --generate-code | -code | --gpu-code)
       if [ "$JETSONX_OVERRIDE_ARCH" = 1 ] || [ "$1" = native ]; then
         arch=
-        jx_note "nvcc $word $1 replaced by $JX_GENCODE"
+        note_arch "$word $1"
         drop=yes
         continue
       fi
@@ -44,7 +52,7 @@ while [ "$n" -gt 0 ]; do
     -arch=* | --gpu-architecture=* | -gencode=* | --generate-code=* | -code=* | --gpu-code=*)
       if [ "$JETSONX_OVERRIDE_ARCH" = 1 ]; then
         arch=
-        jx_note "nvcc $word replaced by $JX_GENCODE"
+        note_arch "$word"
         continue
       fi
       ;;
