@@ -6,7 +6,6 @@ import json
 import os
 from shlex import quote
 
-from jetsonx.build.lockfile import IMAGE_PACKAGES
 from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.console import Console
 from jetsonx.runner import Runner
@@ -32,7 +31,7 @@ def load_sdk(
     resolved = resolve_target(load_catalog(), target)
     sysroot = pull_sysroot(
         resolved,
-        packages=(*packages, *IMAGE_PACKAGES),
+        packages=packages,
         wheels=wheels,
         store=store,
         runner=runner,

@@ -12,9 +12,6 @@ from jetsonx.project.lock import FILE_NAME, Lock, LockedPackage, LockedSysroot, 
 from jetsonx.sysroot.package import Package, Pins, Wheel
 from jetsonx.sysroot.pull import Sysroot
 
-IMAGE_PACKAGES = ("ca-certificates",)
-"""In every sysroot, because the minimal image is made of its packages."""
-
 
 def request_key(project: Project, target: Target) -> str:
     """Names what a project asks of a sysroot; a lock made for another request does not hold."""

@@ -117,7 +117,7 @@ def prepare(
     pins = lockfile.find_pins(lock, project, targets[0], request, locked=options.locked, refresh=options.refresh)
     sysroot = pull_sysroot(
         targets[0],
-        packages=(*project.sysroot.packages, *lockfile.IMAGE_PACKAGES),
+        packages=project.sysroot.packages,
         wheels=project.sysroot.wheels,
         full=project.sysroot.full,
         store=fetcher.store,

@@ -18,9 +18,7 @@ _RECORD = "copied.json"
 _MAKEFILES = ("[Mm]akefile*", "GNUmakefile", "make.*", "Make.*", "*.mk", "*.mak", "*.make")
 _END = r"""(?=[/\s"'`:;,)}]|$)"""
 _TOOLKIT = re.compile(r"(?<![\w.)}/-])/usr/local/cuda(?:-\d+(?:\.\d+)*)?" + _END, re.MULTILINE)
-_PROGRAM = re.compile(
-    r"(?<![\w.)}/-])/usr/bin/((?:g?cc|[gc]\+\+|clang(?:\+\+)?)(?:-\d+)?)" + _END, re.MULTILINE
-)
+_PROGRAM = re.compile(r"(?<![\w.)}/-])/usr/bin/((?:g?cc|[gc]\+\+|clang(?:\+\+)?)(?:-\d+)?)" + _END, re.MULTILINE)
 _SKIPPED_DIRECTORIES = {".git", ".hg", ".svn", ".venv", "__pycache__"}
 
 

@@ -66,7 +66,7 @@ def list_(obj: Context, as_json: bool) -> None:
     """List the sysroots in the cache."""
     trees = _trees(obj.store)
     if as_json:
-        obj.console.out(json.dumps({"version": 1, "sysroots": [_summary(tree) for tree in trees]}, indent=2))
+        obj.console.out(json.dumps({"schema": 1, "sysroots": [_summary(tree) for tree in trees]}, indent=2))
         return
     for tree in trees:
         cuda = tree.info["cuda_dir"]
@@ -84,7 +84,7 @@ def show(obj: Context, which: str, as_json: bool) -> None:
     """Show what a sysroot was made of."""
     tree = _find(obj, which)
     if as_json:
-        obj.console.out(json.dumps({"version": 1, **_summary(tree), **tree.info}, indent=2))
+        obj.console.out(json.dumps({"schema": 1, **_summary(tree), **tree.info}, indent=2))
         return
     entries = tree.load_manifest()
     size = sum(entry.size_bytes for entry in entries.values())

@@ -102,7 +102,6 @@ def sysroot(store: Store) -> Sysroot:
     """The sysroot that every sample shares."""
     return pull_sysroot(
         resolve_target(load_catalog(), "orin-nano@39.2"),
-        packages=("ca-certificates",),
         store=store,
         runner=Runner(),
         console=Console(-1),

@@ -269,7 +269,7 @@ def test_both_ceilings_count() -> None:
 
 def test_base_packages_take_the_suites_gcc() -> None:
     line = CATALOG.lines["r39"]
-    assert line.base_packages(12) == ("libc6-dev", "libstdc++-12-dev", "linux-libc-dev")
+    assert line.base_packages(12) == ("libc6-dev", "libstdc++-12-dev", "linux-libc-dev", "ca-certificates")
 
 
 @pytest.mark.parametrize(
