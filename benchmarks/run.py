@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from jetsonx.sysroot.mirrors import load_host, resolve_sources
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/RESULTS.md"
 JETSONX = str(Path(sys.executable).with_name("jetsonx"))
@@ -185,36 +187,41 @@ def by_hand(described: str, source: Path, work: Path) -> list[str]:
     return [str(plain / "bin/nvcc"), "-ccbin", str(compiler), "-O3", *codes, str(source), "-o", str(work / "by-hand")]
 
 
+# JetPack 6, whose sysroot is packages alone: mmdebstrap knows nothing of the CUDA wheels that JetPack 7's adds.
+PACKAGES_ONLY = "orin-nano@36.4"
+
+
 def sysroot_case(work: Path) -> Case:
     """A cold pull against mmdebstrap's extraction of the same packages."""
-    listing = subprocess.run(
-        [JETSONX, "-q", "sysroot", "show", "orin-nano@39.2", "--json"], capture_output=True, text=True, check=False
+    subprocess.run([JETSONX, "-q", "sysroot", "pull", PACKAGES_ONLY], check=True, stdout=subprocess.DEVNULL)
+    shown = json.loads(
+        subprocess.run(
+            [JETSONX, "-q", "sysroot", "show", PACKAGES_ONLY, "--json"], capture_output=True, text=True, check=True
+        ).stdout
     )
-    shown = json.loads(listing.stdout)
     packages = ",".join(package["name"] for package in shown["packages"])
-    suite = shown["suite"]
-    cache, other = work / "cold-cache", work / "mmdebstrap.tar"
+    mirror = [f"deb {source} {shown['suite']} main" for source in host_mirrors()]
     script = work / "cold.sh"
-    script.write_text(f"#!/bin/sh\nJETSONX_CACHE={cache} exec {JETSONX} -q sysroot pull orin-nano@39.2\n")
-    script.chmod(0o755)
-
-    def cold() -> None:
-        if cache.exists():
-            subprocess.run(["chmod", "-R", "u+w", str(cache)], check=True)
-            shutil.rmtree(cache)
-        other.unlink(missing_ok=True)
-
-    theirs = ["mmdebstrap", "--variant=extract", "--architectures=arm64", f"--include={packages}", suite, str(other)]
+    script.write_text(
+        f"#!/bin/sh\nJETSONX_CACHE=$(mktemp -d -p {work}) exec {JETSONX} -q sysroot pull {PACKAGES_ONLY}\n"
+    )
+    other = work / "mmdebstrap.tar"
+    extract = ["mmdebstrap", "--quiet", "--variant=extract", "--architectures=arm64", f"--include={packages}"]
     return Case(
         name="A cold sysroot: jetsonx sysroot pull against mmdebstrap --variant=extract of the same packages",
         ours=["sh", str(script)],
-        theirs=theirs,
-        before=cold,
-        goal="ratio below 1 (jetsonx also fetches and lays out CUDA, which mmdebstrap does not)",
-        runs=5,
-        shown_ours="jetsonx sysroot pull orin-nano@39.2",
-        shown_theirs=f"mmdebstrap --variant=extract --architectures=arm64 --include=… {suite} x.tar",
+        theirs=[*extract, shown["suite"], str(other), *mirror],
+        goal="ratio below 1",
+        runs=7,
+        shown_ours=f"jetsonx sysroot pull {PACKAGES_ONLY}",
+        shown_theirs=f"mmdebstrap --variant=extract --architectures=arm64 --include=… {shown['suite']} x.tar",
     )
+
+
+def host_mirrors() -> list[str]:
+    """The mirror of this host's own suite, so that both sides fetch from one place."""
+    sources = resolve_sources(load_host(), "bullseye")
+    return [uri for source in sources[:1] for uri in source.uris[:1]]
 
 
 def machine() -> str:

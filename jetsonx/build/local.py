@@ -77,10 +77,13 @@ def _run(step: Step, targets: str, runner: Runner, console: Console) -> None:
 
 def _failure(step: Step, targets: str, done: Completed) -> BuildError:
     ended = f"ended by signal {-done.status}" if done.status < 0 else f"exit status {done.status}"
+    hint = "the lines above are the program's own; jetsonx -v build shows every command, ready to paste"
+    if "Unsupported gpu architecture" in done.tail:
+        hint = "its build files name a GPU that this CUDA does not know; build.override_arch = true replaces such flags"
     return BuildError(
         f"{step.say} for {targets}: {Path(step.command.argv[0]).name} failed ({ended})",
         details=done.tail,
-        hint="the lines above are the program's own; jetsonx -v build shows every command, ready to paste",
+        hint=hint,
     )
 
 

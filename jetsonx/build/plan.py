@@ -6,6 +6,7 @@ One function per build system turns a project and an SDK into files to write and
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from jetsonx.build.source import Redirect
 from jetsonx.project import Project
 from jetsonx.runner import Command
-from jetsonx.toolchain.sdk import Sdk
+from jetsonx.toolchain.sdk import PROBES, Sdk
 
 # What a shell of the workstation may hold that would pull its own files into the target's build.
 _UNSET = (
@@ -115,21 +116,26 @@ def plan_build(inputs: Inputs) -> BuildPlan:
 
 def build_environment(inputs: Inputs) -> dict[str, str | None]:
     """The environment of every build command: the SDK's, what the shims read, then the project's own."""
-    build, places = inputs.project.build, inputs.places
-    source = places.copy if build.system in {"make", "command"} else places.source
+    build, places, sdk = inputs.project.build, inputs.places, inputs.sdk
+    unaware = build.system in {"make", "command"}  # of the difference between this workstation and the target
+    source = places.copy if unaware else places.source
     environment: dict[str, str | None] = dict.fromkeys(_UNSET)
-    environment |= inputs.sdk.environment()
+    environment |= sdk.environment()
+    if unaware:
+        environment["PATH"] = os.pathsep.join([str(sdk.path / PROBES), str(environment["PATH"])])
     environment |= {
         "JETSONX_SOURCE_DIR": str(source),
         "JETSONX_BUILD_DIR": str(places.build),
         "JETSONX_NOTES": str(places.build / "notes.txt"),
         "JETSONX_STRIP": "1" if build.strip else "0",
+        # Nothing is installed from here; see the compiler shim.
+        "JETSONX_TRIM_RPATH": "1" if build.system == "cmake" else "0",
         "JETSONX_OVERRIDE_ARCH": "1" if build.override_arch else "0",
         "SOURCE_DATE_EPOCH": str(inputs.epoch),
     }
     if inputs.programs.ccache:
         # The compilers are scripts and links: their identity is the SDK, not their size and time.
-        environment |= {"CCACHE_COMPILERCHECK": f"string:{inputs.sdk.path.name}", "CCACHE_BASEDIR": str(places.source)}
+        environment |= {"CCACHE_COMPILERCHECK": f"string:{sdk.path.name}", "CCACHE_BASEDIR": str(places.source)}
     return environment | dict(build.env)
 
 
@@ -207,9 +213,6 @@ def _plan_cmake(inputs: Inputs) -> BuildPlan:
         # For FindCUDA, which projects from before CMake 3.9 use.
         "CUDA_TOOLKIT_ROOT_DIR": str(sdk.cuda),
         "CUDA_HOST_COMPILER": str(sdk.cxx),
-        # Nothing is installed from here. CMake would pad a program's run path to make room for the installed one, and
-        # the padding (":::") means the current directory to the loader.
-        "CMAKE_SKIP_INSTALL_RPATH": "ON",
         # CMake 4 refuses the minimum versions that old projects name.
         "CMAKE_POLICY_VERSION_MINIMUM": "3.5",
     }

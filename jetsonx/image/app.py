@@ -22,7 +22,8 @@ from jetsonx.verify.elf import is_elf
 class AppFile:
     """One file of the application: ``path`` here, ``name`` there (relative to ``/opt/NAME``).
 
-    ``sha256`` is hexadecimal, of its bytes. ``elf`` is None for anything but an ELF file.
+    ``sha256`` is hexadecimal, of its bytes. ``elf`` is None for anything but an ELF file. ``link`` is what ``path``
+    holds when it is a symbolic link.
     """
 
     path: Path
@@ -30,6 +31,7 @@ class AppFile:
     sha256: str
     is_executable: bool = False
     elf: Dynamic | None = None
+    link: str = ""
 
     @property
     def is_program(self) -> bool:
@@ -51,14 +53,15 @@ def read_app_file(path: Path, name: str, *, read: Callable[[Path], Dynamic] = re
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
         executable = bool(path.stat().st_mode & 0o100)
+        link = path.readlink().as_posix() if path.is_symlink() else ""
     except OSError as error:
         raise BuildError(f"cannot pack {path} into the image: {error.strerror}") from error
-    return AppFile(path=path, name=name, sha256=digest.hexdigest(), is_executable=executable, elf=elf)
+    return AppFile(path=path, name=name, sha256=digest.hexdigest(), is_executable=executable, elf=elf, link=link)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """The application as it lies in the image."""
+    """The application as it lies in the image. ``links`` are (name, target), of files too that are links to others."""
 
     directory: str
     files: tuple[AppFile, ...]
@@ -84,17 +87,31 @@ def plan_app(name: str, files: Sequence[AppFile]) -> App:
             raise ConfigError(f"image: {file.name!r} cannot be placed in /{directory}: expected a path below it")
         if (other := placed.setdefault(file.name, file)) != file:
             raise ConfigError(f"image: {other.path} and {file.path} would both be /{directory}/{file.name}")
-    links: dict[str, str] = {}
-    for file in placed.values():
-        if file.is_library and file.elf is not None and file.elf.soname and "/" not in file.elf.soname:
-            links[posixpath.join(posixpath.dirname(file.name), file.elf.soname)] = posixpath.basename(file.name)
+    links = {**_soname_links(placed), **_kept_links(placed)}
     libraries = {posixpath.dirname(file.name) for file in placed.values() if file.is_library}
     return App(
         directory=directory,
         files=tuple(placed[name] for name in sorted(placed)),
-        links=tuple((link, target) for link, target in sorted(links.items()) if link not in placed),
+        links=tuple(sorted(links.items())),
         library_dirs=tuple(sorted(posixpath.join(directory, folder).rstrip("/") for folder in libraries)),
     )
+
+
+def _soname_links(placed: Mapping[str, AppFile]) -> dict[str, str]:
+    links: dict[str, str] = {}
+    for name, file in placed.items():
+        if file.is_library and file.elf is not None and file.elf.soname and "/" not in file.elf.soname:
+            links[posixpath.join(posixpath.dirname(name), file.elf.soname)] = posixpath.basename(name)
+    return {link: target for link, target in links.items() if link not in placed}
+
+
+def _kept_links(placed: Mapping[str, AppFile]) -> dict[str, str]:
+    """Files that stay links: those that lead to another of the files. Any other link becomes the file it leads to."""
+    return {
+        name: file.link
+        for name, file in placed.items()
+        if file.link and posixpath.normpath(posixpath.join(posixpath.dirname(name), file.link)) in placed
+    }
 
 
 def resolve_entrypoint(app: App, entrypoint: Sequence[str]) -> tuple[str, ...]:
@@ -105,7 +122,8 @@ def resolve_entrypoint(app: App, entrypoint: Sequence[str]) -> tuple[str, ...]:
     """
     programs = {file.name: f"/{app.directory}/{file.name}" for file in app.files if file.is_program}
     if not entrypoint:
-        return tuple(programs.values()) if len(programs) == 1 else ()
+        alone = [path for name, path in programs.items() if name not in dict(app.links)]
+        return tuple(alone) if len(alone) == 1 else ()
     wanted, *arguments = entrypoint
     exact = [path for name, path in programs.items() if wanted in (name, path)]
     found = exact or [path for name, path in programs.items() if posixpath.basename(name) == wanted]
@@ -135,6 +153,8 @@ def app_entries(app: App, below: Iterable[str], system_dirs: Sequence[str]) -> t
     """
     entries = [layer.directory(app.directory)]
     for file in app.files:
+        if file.name in dict(app.links):
+            continue
         mode = 0o755 if file.is_executable else 0o644
         entries.append(layer.file(f"{app.directory}/{file.name}", file.path, mode))
     entries += [layer.symlink(f"{app.directory}/{link}", target) for link, target in app.links]

@@ -1,15 +1,21 @@
 """A layer of an image as a value, and the one way it becomes bytes.
 
-The bytes depend on the entries alone: sorted, owned by root unless said otherwise, one fixed time, and a gzip stream
-with neither name nor time in its header. They are digested while they are written, so no layer is ever held in memory.
+The bytes depend on the entries alone: sorted, owned by root unless said otherwise, one fixed time, and gzip with
+neither name nor time in its header. They are digested while they are written, so no layer is ever held in memory.
+
+The plain bytes are compressed in blocks of a fixed size, each a gzip member of its own, by as many threads as there are
+processors: CUDA's libraries are hundreds of megabytes, and the bytes do not depend on the number of threads.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import tarfile
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -17,6 +23,7 @@ from typing import IO, Literal
 from jetsonx.errors import BuildError
 
 _CHUNK = 1 << 20
+_BLOCK = 1 << 20
 _LEVEL = 6
 _GZIP = 31  # zlib's window bits for a gzip container; its header has no name and time 0
 _TYPES = {"file": tarfile.REGTYPE, "dir": tarfile.DIRTYPE, "symlink": tarfile.SYMTYPE, "hardlink": tarfile.LNKTYPE}
@@ -95,10 +102,13 @@ def write_layer(entries: Iterable[Entry], stream: IO[bytes], *, mtime_s: int = 0
 
     Raises ValueError as :func:`order_entries` does, BuildError when a source cannot be read or changes meanwhile.
     """
-    sink = _Sink(stream)
-    for entry in order_entries(entries):
-        _write_entry(entry, sink, mtime_s)
-    return sink.finish()
+    ordered = order_entries(entries)
+    workers = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(workers) as pool:
+        sink = _Sink(stream, pool, ahead=2 * workers)
+        for entry in ordered:
+            _write_entry(entry, sink, mtime_s)
+        return sink.finish()
 
 
 def _write_entry(entry: Entry, sink: _Sink, mtime_s: int) -> None:
@@ -152,32 +162,51 @@ class _Source:
 
 
 class _Sink:
-    """Digest, compress, digest, write."""
+    """Digest, compress, digest, write. At most ``ahead`` blocks are being compressed at a time."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], pool: ThreadPoolExecutor, *, ahead: int) -> None:
         self._stream = stream
+        self._pool = pool
+        self._ahead = ahead
+        self._block = bytearray()
+        self._packing: deque[Future[bytes]] = deque()
         self._plain = hashlib.sha256()
         self._packed = hashlib.sha256()
-        self._gzip = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
         self._packed_bytes = 0
 
     def write(self, data: bytes) -> None:
         self._plain.update(data)
-        self._put(self._gzip.compress(data))
+        self._block += data
+        while len(self._block) >= _BLOCK:
+            self._pack(bytes(self._block[:_BLOCK]))
+            del self._block[:_BLOCK]
 
     def finish(self) -> Blob:
         self.write(bytes(2 * tarfile.BLOCKSIZE))  # a tar file ends with two empty blocks
-        self._put(self._gzip.flush())
+        if self._block:
+            self._pack(bytes(self._block))
+        self._put(down_to=0)
         return Blob(
             digest=f"sha256:{self._packed.hexdigest()}",
             diff_id=f"sha256:{self._plain.hexdigest()}",
             size_bytes=self._packed_bytes,
         )
 
-    def _put(self, packed: bytes) -> None:
-        self._packed.update(packed)
-        self._packed_bytes += len(packed)
-        self._stream.write(packed)
+    def _pack(self, block: bytes) -> None:
+        self._packing.append(self._pool.submit(_compress, block))
+        self._put(down_to=self._ahead)
+
+    def _put(self, *, down_to: int) -> None:
+        while len(self._packing) > down_to:
+            packed = self._packing.popleft().result()
+            self._packed.update(packed)
+            self._packed_bytes += len(packed)
+            self._stream.write(packed)
+
+
+def _compress(block: bytes) -> bytes:
+    member = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+    return member.compress(block) + member.flush()
 
 
 def _check_path(path: str) -> None:

@@ -23,6 +23,7 @@ _AR_MAGIC = b"!<arch>\n"
 _AR_HEADER = 60
 _BUFFER = 1 << 20
 _CONTROL_MAX = 1 << 20
+_XZ_STEP = 16 << 20
 
 
 def iter_deb(source: Path | IO[bytes], *, name: str = "") -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
@@ -115,7 +116,7 @@ class _Slice(io.RawIOBase):
 
 
 class _Xz(io.RawIOBase):
-    """What ``lzma.open`` gives, in steps of a megabyte instead of some kilobytes.
+    """What ``lzma.open`` gives, in steps of megabytes instead of kilobytes.
 
     Each step lets go of the interpreter lock and has to win it back, which with small steps costs more than the work
     when several packages are unpacked at once.
@@ -159,7 +160,7 @@ def _decompressed(suffix: str, data: io.BufferedReader) -> IO[bytes]:
         case "":
             return data
         case ".xz" | ".lzma":
-            return io.BufferedReader(_Xz(data), _BUFFER)
+            return io.BufferedReader(_Xz(data), _XZ_STEP)
         case ".gz":
             import gzip
 

@@ -30,7 +30,9 @@ def declared_functions(header: str, prefix: str) -> dict[str, bool]:
     header = re.sub(r"/\*.*?\*/", " ", header, flags=re.DOTALL)
     name = rf"({prefix}[A-Z]\w*)"
     found: dict[str, bool] = {}
-    for match in re.finditer(rf"^\s*(const\s+[\w\s]*char\s*\*[\w\s]*?|(?:\w+\s+){{2,3}}){name}\s*\(", header, re.MULTILINE):
+    for match in re.finditer(
+        rf"^\s*(const\s+[\w\s]*char\s*\*[\w\s]*?|(?:\w+\s+){{2,3}}){name}\s*\(", header, re.MULTILINE
+    ):
         if not match[1].lstrip().startswith(("return ", "typedef ", "else ")):
             found[match[2]] = "char" in match[1]
     for match in re.finditer(

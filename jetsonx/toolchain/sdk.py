@@ -4,6 +4,7 @@
       usr/local/cuda-X.Y/bin/nvcc          put it, so that --sysroot, CUDAToolkit_ROOT and /usr/local/cuda agree
     <sdk>/bin/                            gcc, g++, clang, ar, nvcc, pkg-config …: for PATH and for makefiles
     <sdk>/share/{config.sh,common.sh}     what the shims read
+    <sdk>/share/probes/uname              answers for the target, to makefiles
     <sdk>/toolchain.cmake, meson.ini      the same for CMake and Meson
 
 It holds links and small scripts only; everything else stays in the store. The directory is named by what it was made
@@ -28,6 +29,8 @@ from jetsonx.toolchain import crossfiles
 from jetsonx.toolchain.compiler import TRIPLE, HostCompiler, cross_argv
 from jetsonx.toolchain.nvcc import Nvcc
 
+PROBES = "share/probes"
+"""Directory of an SDK with programs that answer for the target, for build files that know no cross build."""
 _COMPILERS = ("cc", "gcc", "clang", f"{TRIPLE}-gcc", "c++", "g++", "clang++", f"{TRIPLE}-g++")
 # Build files ask for the version that their CUDA of old needed; this SDK has one compiler, which its nvcc takes.
 _VERSIONED = (
@@ -239,6 +242,7 @@ def _write(plan: SdkPlan, root: Path, sdk: Sdk) -> None:
     for name in ("pkg-config", f"{TRIPLE}-pkg-config", "pkgconf"):
         _script(root / "bin" / name, "pkg-config", names)
     _script(root / "bin/nvidia-smi", "nvidia-smi", names)
+    _script(root / PROBES / "uname", "uname", names)
     (root / "bin/nvcc").symlink_to(final / "sysroot" / plan.cuda_dir / "bin/nvcc")
     _script(root / "share/common.sh", "common", names)
     if plan.compiler.linker:

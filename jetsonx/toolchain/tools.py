@@ -19,12 +19,16 @@ from jetsonx.toolchain.search import which_host
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A tool as wheels: what to ask the index for, and which files of the wheels are worth keeping (globs)."""
+    """A tool as wheels: what to ask the index for, and which files of the wheels are worth keeping (globs).
+
+    ``launcher``: name and text of a script to put beside them.
+    """
 
     name: str
     requirements: tuple[str, ...]
     keep: tuple[str, ...] = ("*",)
     drop: tuple[str, ...] = ()
+    launcher: tuple[str, str] | None = None
 
 
 CMAKE = Tool(
@@ -35,7 +39,13 @@ CMAKE = Tool(
     drop=("cmake/data/share/doc/*", "cmake/data/share/cmake-*/Help/*"),
 )
 NINJA = Tool(name="ninja", requirements=("ninja>=1.11",), keep=("*ninja",))
-MESON = Tool(name="meson", requirements=("meson>=1.4",), keep=("mesonbuild/*",))
+MESON = Tool(
+    name="meson",
+    requirements=("meson>=1.4",),
+    keep=("mesonbuild/*",),
+    # Meson writes calls of itself into build.ninja, by the file it was started from.
+    launcher=("meson.py", "import sys\nfrom mesonbuild.mesonmain import main\n\nsys.exit(main())\n"),
+)
 PKGCONF = Tool(name="pkgconf", requirements=("pkgconf>=2.1",), keep=("pkgconf/*",))
 
 
@@ -67,7 +77,9 @@ class Fetcher:
 
         ``prefix``: pattern of leading directories to take off each path. Raises DownloadError.
         """
-        key = "\n".join([*tool.requirements, "--", *constraints, "--", *tool.keep, "--", *tool.drop])
+        key = "\n".join(
+            [*tool.requirements, "--", *constraints, "--", *tool.keep, "--", *tool.drop, *(tool.launcher or ())]
+        )
         found = self.store.find("tool", key)
         if found is not None:
             return found.path
@@ -90,6 +102,8 @@ class Fetcher:
         def fill(writer: TreeWriter) -> None:
             for wheel, path in fetched:
                 unpack_wheel(path, writer, place, owner=wheel.name)
+            if tool.launcher is not None:
+                writer.add_file(tool.launcher[0], tool.launcher[1].encode())
 
         info = {"name": tool.name, "wheels": [f"{wheel.name} {wheel.version}" for wheel, _ in fetched]}
         return self.store.create("tool", key, fill, info=info).path
@@ -124,8 +138,7 @@ def find_meson(fetcher: Fetcher, which: Callable[[str], str | None] = which_host
     path = which("meson")
     if path is not None:
         return (path,)
-    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from mesonbuild.mesonmain import main; sys.exit(main())"
-    return (sys.executable, "-c", code, str(fetcher.fetch(MESON)))
+    return (sys.executable, str(fetcher.fetch(MESON) / "meson.py"))
 
 
 def find_pkg_config(fetcher: Fetcher, which: Callable[[str], str | None] = which_host) -> str:

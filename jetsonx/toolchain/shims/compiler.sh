@@ -22,7 +22,13 @@ while [ "$n" -gt 0 ]; do
       case $before in -I | -L | -isystem | -idirafter) jx_map_dir "$word"; word=$mapped ;; esac
       ;;
     -Wl,-rpath-link* | -Wl,--rpath-link*) ;;
-    -Wl,-rpath* | -Wl,--rpath* | -Wl,-R*) jx_map_rpath "$word"; word=$mapped ;;
+    -Wl,-rpath* | -Wl,--rpath* | -Wl,-R*)
+      jx_map_rpath "$word"
+      word=$mapped
+      # CMake pads a run path with colons to make room for the installed one; to the loader an empty entry is the
+      # current directory.
+      [ "$JETSONX_TRIM_RPATH" != 1 ] || while [ "${word%:}" != "$word" ]; do word=${word%:}; done
+      ;;
     -Wl,/*) case $before in -Wl,-rpath | -Wl,--rpath | -Wl,-R) jx_map_rpath "$word"; word=$mapped ;; esac ;;
     -march=native | -mcpu=native)
       jx_note "$word replaced by the target's ${JX_CPU_FLAGS:-baseline}"
