@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetsonx import __version__
 from jetsonx.build.local import Built
+from jetsonx.build.revision import Revision, load_epoch
+from jetsonx.build.source import find_image_files
 from jetsonx.errors import ConfigError
-from jetsonx.image.app import AppFile, read_app_file
+from jetsonx.image.app import read_app_file
 from jetsonx.image.closure import needed_closure
 from jetsonx.image.minimal import Deb
 from jetsonx.image.oci import Image
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _SYSTEM_DIRS = ("usr/lib/aarch64-linux-gnu", "usr/lib")
 
 
-def pack(prepared: Prepared, built: Built, revision: str | None, fetcher: Fetcher) -> Image:
+def pack(prepared: Prepared, built: Built, revision: Revision | None, fetcher: Fetcher) -> Image:
     """Write ``out/image``. Raises ConfigError for an image that cannot be made as asked."""
     project, sysroot, target = prepared.project, prepared.sysroot, prepared.targets[0]
     if project.image.base != "minimal":
@@ -47,10 +48,11 @@ def pack(prepared: Prepared, built: Built, revision: str | None, fetcher: Fetche
         package.name: Deb(name=package.name, version=package.version, sha256=package.sha256, path=paths[package.name])
         for package in sysroot.packages
     }
+    extra = [read_app_file(path, name) for name, path in find_image_files(project, exclude=prepared.out).items()]
     plan = plan_image(
         name=project.name,
         reference=f"{project.name}:{project.version}",
-        files=[*(read_app_file(built.files / name, name) for name in built.outputs), *_extra_files(prepared)],
+        files=[*(read_app_file(built.files / name, name) for name in built.outputs), *extra],
         closure=closure,
         sysroot=sysroot.path,
         sysroot_digest=sysroot.digest,
@@ -64,11 +66,12 @@ def pack(prepared: Prepared, built: Built, revision: str | None, fetcher: Fetche
         user=project.image.user or "",
         working_dir=project.image.workdir,
         ports=project.image.expose,
+        created_s=revision.committed_s if revision else load_epoch(),
     )
     return write_image(plan, prepared.out / "image", cache_dir=fetcher.store.root / "layers", read_control=read_control)
 
 
-def image_labels(prepared: Prepared, revision: str | None) -> dict[str, str]:
+def image_labels(prepared: Prepared, revision: Revision | None) -> dict[str, str]:
     """What the image says of itself; `jetsonx deploy` compares it with the device."""
     project, targets = prepared.project, prepared.targets
     labels = {
@@ -81,19 +84,4 @@ def image_labels(prepared: Prepared, revision: str | None) -> dict[str, str]:
         "org.opencontainers.image.title": project.name,
         "org.opencontainers.image.version": project.version,
     }
-    return labels | ({"org.opencontainers.image.revision": revision} if revision else {})
-
-
-def _extra_files(prepared: Prepared) -> list[AppFile]:
-    """Files that ``image.files`` names, by their path relative to jetsonx.toml."""
-    root = prepared.project.root.resolve()
-    found: dict[str, Path] = {}
-    for glob in prepared.project.image.files:
-        matches = [path for path in sorted(root.glob(glob)) if path.is_file() and not path.is_relative_to(prepared.out)]
-        if not matches:
-            raise ConfigError(
-                f"{prepared.project.path}: image.files: nothing matches {glob!r}",
-                hint="paths and globs are relative to jetsonx.toml; dir/** takes everything below a directory",
-            )
-        found |= {str(path.relative_to(root)): path for path in matches}
-    return [read_app_file(path, name) for name, path in found.items()]
+    return labels | ({"org.opencontainers.image.revision": revision.name} if revision else {})

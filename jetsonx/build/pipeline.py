@@ -19,7 +19,7 @@ from jetsonx.build import emulate, lockfile
 from jetsonx.build.local import Built, run_plan
 from jetsonx.build.output import claim_output
 from jetsonx.build.plan import BuildPlan, Inputs, Places, Programs, plan_build
-from jetsonx.build.revision import load_epoch, load_revision
+from jetsonx.build.revision import Revision, load_epoch, load_revision
 from jetsonx.build.source import find_sources, source_directory
 from jetsonx.catalog import Target, load_catalog, resolve_target
 from jetsonx.errors import ConfigError
@@ -152,7 +152,9 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
         runner=fetcher.runner,
         console=fetcher.console,
     )
-    done = _load_done(prepared, built)
+    revision = load_revision(prepared.plan.places.source, fetcher.runner)
+    done_key = _done_key(prepared, revision)
+    done = _load_done(prepared, built, done_key)
     if done is not None:
         return Result(prepared=prepared, built=built, report=None, image=None, summary=done)
     (prepared.out / _DONE).unlink(missing_ok=True)
@@ -165,7 +167,8 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
     else:
         from jetsonx.build.pack import pack
 
-        image = pack(prepared, built, load_revision(prepared.plan.places.source, fetcher.runner), fetcher)
+        fetcher.console.say("packing the image")
+        image = pack(prepared, built, revision, fetcher)
     summary: dict[str, object] = {
         "targets": [target.name for target in prepared.targets],
         "verdict": report.verdict,
@@ -174,7 +177,7 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
         "image_bytes": image.size_bytes if image else None,
         "device_code": {file.path: list(device_names(file)) for file in report.files},
         "findings": len(report.findings),
-        "key": _done_key(prepared),
+        "key": done_key,
     }
     _write(prepared.out / _DONE, summary)
     return Result(prepared=prepared, built=built, report=report, image=image, summary=summary)
@@ -231,20 +234,28 @@ def _find_programs(project: Project, target: Target, fetcher: Fetcher) -> Progra
     return Programs(ninja=ninja, ccache=ccache)
 
 
-def _done_key(prepared: Prepared) -> str:
+def _done_key(prepared: Prepared, revision: Revision | None) -> str:
     """Everything that the check and the image depend on beside the outputs."""
     project = prepared.project
-    parts = [prepared.key, project.name, project.version, project.target, project.image, prepared.sysroot.digest]
+    parts = [
+        prepared.key,
+        project.name,
+        project.version,
+        project.target,
+        project.image,
+        prepared.sysroot.digest,
+        revision,
+    ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def _load_done(prepared: Prepared, built: Built) -> dict[str, object] | None:
+def _load_done(prepared: Prepared, built: Built, key: str) -> dict[str, object] | None:
     """The last build's summary when neither its outputs nor anything else has changed since."""
     try:
         done = json.loads((prepared.out / _DONE).read_text())
     except (OSError, ValueError):
         return None
-    if built.changed or not isinstance(done, dict) or done.get("key") != _done_key(prepared):
+    if built.changed or not isinstance(done, dict) or done.get("key") != key:
         return None
     if done["verdict"] == "error" or not (prepared.out / "image/index.json").is_file():
         return None

@@ -22,6 +22,24 @@ _PROGRAM = re.compile(r"(?<![\w.)}/-])/usr/bin/((?:g?cc|[gc]\+\+|clang(?:\+\+)?)
 _SKIPPED_DIRECTORIES = {".git", ".hg", ".svn", ".venv", "__pycache__"}
 
 
+def find_image_files(project: Project, *, exclude: Path) -> dict[str, Path]:
+    """Files that ``image.files`` names, by their path relative to jetsonx.toml, without those under ``exclude``.
+
+    Raises ConfigError for a glob that matches nothing.
+    """
+    root = project.root.resolve()
+    found: dict[str, Path] = {}
+    for glob in project.image.files:
+        matches = [path for path in sorted(root.glob(glob)) if path.is_file() and not path.is_relative_to(exclude)]
+        if not matches:
+            raise ConfigError(
+                f"{project.path}: image.files: nothing matches {glob!r}",
+                hint="paths and globs are relative to jetsonx.toml; dir/** takes everything below a directory",
+            )
+        found |= {str(path.relative_to(root)): path for path in matches}
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synced:
     """How many files the copy gained or lost, and in which makefiles paths of this workstation were replaced."""

@@ -9,15 +9,21 @@ same bytes. A blob that was touched since is digested again before it is trusted
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jetsonx.errors import HostError
 from jetsonx.image.layer import Blob, Entry, order_entries, write_layer
+
+_PART = ".part-"
+_DAY_S = 86400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +45,8 @@ def find_or_store(cache_dir: Path, key: str, make: Callable[[Path], Iterable[Ent
         return stored
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".part-") as scratch:
+        _sweep(cache_dir)
+        with tempfile.TemporaryDirectory(dir=cache_dir, prefix=_PART) as scratch:
             return _store(cache_dir, key, make, Path(scratch))
     except OSError as error:
         raise HostError(
@@ -56,6 +63,14 @@ def store(directory: Path, entries: Iterable[Entry], *, mtime_s: int) -> Stored:
         blob = write_layer(ordered, stream, mtime_s=mtime_s)
     path = part.rename(directory / blob.digest.removeprefix("sha256:"))
     return Stored(blob=blob, path=path, paths=_names(ordered))
+
+
+def _sweep(cache_dir: Path) -> None:
+    """Remove what processes left that were killed; one that is at work still is younger than a day."""
+    for part in cache_dir.glob(f"{_PART}*"):
+        with contextlib.suppress(FileNotFoundError):  # ended, or swept by another process, meanwhile
+            if time.time() - part.stat().st_mtime > _DAY_S:
+                shutil.rmtree(part, ignore_errors=True)
 
 
 def _store(cache_dir: Path, key: str, make: Callable[[Path], Iterable[Entry]], scratch: Path) -> Stored:

@@ -276,7 +276,10 @@ class Store:
                     path.unlink()
 
     def prune(self, *, days: float | None = None) -> Pruned:
-        """Remove trees not used for ``days`` (None: all), downloads likewise, and contents no tree needs any more."""
+        """Remove trees not used for ``days`` (None: all), downloads and image layers likewise, and what hangs on them.
+
+        SDK directories are links into trees and are made again in a moment: they all go.
+        """
         before = time.time() - days * _DAY_S if days is not None else float("inf")
         if not self.root.is_dir():
             return Pruned(trees=(), files=0, size_bytes=0)
@@ -284,7 +287,9 @@ class Store:
             used = self._drop_refs(before)
             gone = tuple(tree.name for tree in self.trees() if tree.name not in used)
             counts = [_delete(path) for path in self.folder("trees").iterdir() if path.name not in used]
-            counts += [_delete(path) for path in self.folder("downloads").iterdir() if path.stat().st_mtime < before]
+            counts += [_delete(path) for path in self.folder("sdk").iterdir()]
+            for name in ("downloads", "layers"):
+                counts += [_delete(path) for path in self.folder(name).iterdir() if path.stat().st_mtime < before]
             if not self._others_at_work():
                 counts += [_delete(path) for path in self.folder("objects").glob("*/*") if path.stat().st_nlink == 1]
         return Pruned(trees=gone, files=sum(n for n, _ in counts), size_bytes=sum(size for _, size in counts))

@@ -271,6 +271,7 @@ def render_config(plan: SdkPlan, sdk: Path) -> str:
     variables = {
         "JX_CACHE": str(plan.cache),
         "JX_SYSROOT": str(sysroot),
+        "JX_TREE": str(plan.sysroot),
         "JX_TOOLKIT": str(toolkit),
         "JX_CUDA": str(toolkit / "targets" / plan.cuda_target),
         "JX_HOST_CXX": str(sdk / "bin" / ("g++" if plan.compiler.kind == "gcc" else "clang++")),

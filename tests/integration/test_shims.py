@@ -94,18 +94,37 @@ def test_a_compiler_sees_the_sysroot_alone(call: Call, tmp_path: Path) -> None:
     assert not [word for word in words if word.startswith("-L") and "/cuda" in word]  # nothing to link with -c
 
 
-def test_directories_of_the_workstation_become_the_sysroots(call: Call, sdk: Sdk) -> None:
-    given = (
-        *("-I/usr/local/cuda/include", "-I", "/usr/local/cuda-10.2/include", "-isystem", "/usr/include/opencv4"),
-        *("-L/usr/lib/x86_64-linux-gnu", "-L/home/me/lib", "-I/usr/local/cuda-11.4", "/usr/share/a.c"),
-    )
-    words = call("gcc", *given)
-    view = str(sdk.sysroot)
-    start = words.index(f"-I{view}/usr/local/cuda/include")
-    assert words[start : start + 9] == [
-        *(f"-I{view}/usr/local/cuda/include", "-I", f"{view}/usr/local/cuda/include"),
-        *("-isystem", f"{view}/usr/include/opencv4", f"-L{view}/usr/lib/aarch64-linux-gnu", "-L/home/me/lib"),
-        *(f"-I{view}/usr/local/cuda", "/usr/share/a.c"),
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("-I/usr/local/cuda/include", "-I{view}/usr/local/cuda/include"),
+        ("-I/usr/local/cuda-11.4", "-I{view}/usr/local/cuda"),
+        ("-L/usr/local/cuda-10.2/lib64", "-L{view}/usr/local/cuda/lib64"),
+        ("-I/usr/include/opencv4", "-I{tree}/usr/include/opencv4"),
+        ("-isystem/usr/include/opencv4", "-isystem{tree}/usr/include/opencv4"),
+        ("-L/usr/lib/x86_64-linux-gnu", "-L{tree}/usr/lib/aarch64-linux-gnu"),
+        ("-L{view}/usr/lib", "-L{tree}/usr/lib"),  # from pkg-config
+        ("{view}/usr/lib/libm.so", "{tree}/usr/lib/libm.so"),  # from CMake
+        ("-L{view}/usr/local/cuda/lib64", "-L{view}/usr/local/cuda/lib64"),
+        ("-L/home/me/lib", "-L/home/me/lib"),
+        ("-I/usr/local/include", "-I/usr/local/include"),
+        ("/usr/share/a.c", "/usr/share/a.c"),
+    ],
+)
+def test_paths_of_the_workstation_become_the_sysroots(
+    call: Call, sdk: Sdk, tmp_path: Path, given: str, expected: str
+) -> None:
+    places = {"view": sdk.sysroot, "tree": tmp_path / "trees/sysroot"}
+    words = call("gcc", "-DBEFORE", given.format(**places), "-DAFTER")
+    assert words[words.index("-DBEFORE") + 1 : words.index("-DAFTER")] == [expected.format(**places)]
+
+
+@pytest.mark.parametrize("flag", ["-I", "-L", "-isystem", "-idirafter"])
+def test_a_directory_in_a_word_of_its_own(call: Call, sdk: Sdk, tmp_path: Path, flag: str) -> None:
+    words = call("gcc", flag, "/usr/local/cuda-10.2/include", flag, "/usr/include/opencv4")
+    start = words.index(f"{sdk.sysroot}/usr/local/cuda/include") - 1
+    assert words[start : start + 4] == [
+        *(flag, f"{sdk.sysroot}/usr/local/cuda/include", flag, f"{tmp_path}/trees/sysroot/usr/include/opencv4")
     ]
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from jetsonx.build import emulate
 from jetsonx.build.emulate import emulator_command
 from jetsonx.errors import ConfigError, HostError
+from jetsonx.toolchain.resolve import Host
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def _qemu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulate.Host, "emulator", "/usr/bin/qemu-aarch64")
+    monkeypatch.setattr(Host, "emulator", "/usr/bin/qemu-aarch64")
 
 
 @pytest.mark.usefixtures("_qemu")
@@ -65,7 +65,7 @@ def test_builds_of_several_releases_are_named(out: Path, tmp_path: Path) -> None
 
 
 def test_without_qemu_the_package_is_named(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulate.Host, "emulator", None)
+    monkeypatch.setattr(Host, "emulator", None)
     with pytest.raises(HostError) as error:
         emulator_command(Path(), out, None, ())
     assert "qemu-user" in (error.value.hint or "")

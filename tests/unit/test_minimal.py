@@ -250,6 +250,16 @@ def test_a_failure_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_killed_processes_left_is_swept_in_time(tmp_path: Path) -> None:
+    for name, mtime in ((".part-old", 1.0), (".part-at-work", None)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_text("")
+        if mtime:
+            os.utime(tmp_path / name, (mtime, mtime))
+    find_or_store(tmp_path, "k", lambda scratch: [layer.file("a", b"1")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".part-at-work", "k.json", "k.tar.gz"]
+
+
 # ---- whole images ----------------------------------------------------------------------------------------------------
 
 

@@ -13,13 +13,14 @@ while [ "$n" -gt 0 ]; do
   case $word in
     -c | -E | -S | -M | -MM | -fsyntax-only) link= ;;
     -I/* | -L/*)
-      jx_map_dir "${word#-?}"
+      jx_map_path "${word#-?}"
       word=${word%"${word#-?}"}$mapped
       ;;
-    -isystem/*) jx_map_dir "${word#-isystem}"; word=-isystem$mapped ;;
+    -isystem/*) jx_map_path "${word#-isystem}"; word=-isystem$mapped ;;
+    "$JX_SYSROOT"/*) jx_map_path "$word"; word=$mapped ;;
     /usr/* | /lib/*)
       # A directory after a lone -I, -L or -isystem; an existing source file or library of the host stays what it is.
-      case $before in -I | -L | -isystem | -idirafter) jx_map_dir "$word"; word=$mapped ;; esac
+      case $before in -I | -L | -isystem | -idirafter) jx_map_path "$word"; word=$mapped ;; esac
       ;;
     -Wl,-rpath-link* | -Wl,--rpath-link*) ;;
     -Wl,-rpath* | -Wl,--rpath* | -Wl,-R*)

@@ -8,7 +8,7 @@ newline='
 '
 directories=
 for word; do
-  case $word in -L?*) jx_map_dir "${word#-L}"; directories=$directories$mapped$newline ;; esac
+  case $word in -L?*) jx_map_path "${word#-L}"; directories=$directories$mapped$newline ;; esac
 done
 
 n=$#
