@@ -134,8 +134,10 @@ def build_environment(inputs: Inputs) -> dict[str, str | None]:
         "SOURCE_DATE_EPOCH": str(inputs.epoch),
     }
     if inputs.programs.ccache:
-        # The compilers are scripts and links: their identity is the SDK, not their size and time.
-        environment |= {"CCACHE_COMPILERCHECK": f"string:{sdk.path.name}", "CCACHE_BASEDIR": str(places.source)}
+        # The compilers are scripts: what they make depends on the SDK and on what they are told by the environment,
+        # which ccache does not see, and not on their size and time, which it would look at.
+        identity = f"{sdk.path.name}-override{environment['JETSONX_OVERRIDE_ARCH']}"
+        environment |= {"CCACHE_COMPILERCHECK": f"string:{identity}", "CCACHE_BASEDIR": str(places.source)}
     return environment | dict(build.env)
 
 

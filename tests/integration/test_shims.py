@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from jetsonx import toolchain
 from jetsonx.toolchain.sdk import Sdk, make_sdk
+from tests.integration.conftest import Need
 from tests.unit.toolchain_values import GCC, sdk_plan
 
 _SAY = '#!/bin/sh\nprintf "%s\\n" "${0##*/}" "$@"\n'
@@ -231,3 +233,12 @@ def test_uname_answers_for_the_target(call: Call, sdk: Sdk, tmp_path: Path) -> N
     assert call(str(sdk.path / "share/probes/uname"), "-m") == ["aarch64"]
     assert call(str(sdk.path / "share/probes/uname"), "-s") == ["Linux"]
     assert (notes(tmp_path) == "") == (os.uname().machine == "aarch64")
+
+
+def test_shellcheck_has_nothing_to_say(need: Need) -> None:
+    shims = sorted((Path(toolchain.__file__).parent / "shims").glob("*.sh"))
+    # 1091: the sourced file is elsewhere in an SDK. 2034, 2154: variables that cross from one file to the other.
+    argv = (need("shellcheck"), "-s", "sh", "-e", "SC1091,SC2034,SC2154", *map(str, shims))
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == ""
+    assert done.returncode == 0

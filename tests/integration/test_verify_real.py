@@ -1,14 +1,11 @@
-"""The reader against real files: what the host's own tools make, and CUDA binaries when there are some.
+"""The reader against real files: what the host's own tools make, and CUDA binaries of many kinds that nvcc makes.
 
-``JETSONX_TEST_BINARIES`` may name a directory of CUDA programs, objects and archives; with cuobjdump on PATH each is
-listed by both, and the lists have to agree.
+The oracles are readelf, ar and NVIDIA's cuobjdump: what they list, the reader must list too.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from collections import Counter
 from dataclasses import dataclass
@@ -16,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from jetsonx.console import Console
+from jetsonx.runner import Runner
+from jetsonx.sysroot.store import Store
+from jetsonx.toolchain.tools import Fetcher, Tool
 from jetsonx.verify.elf import read_elf
 from jetsonx.verify.facts import load_file
 from jetsonx.verify.outputs import check_outputs
-
-pytestmark = pytest.mark.integration
+from tests.integration.conftest import Need, Run
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ def run(*argv: str, cwd: Path) -> str:
 
 
 @pytest.fixture
-def host_build(tmp_path: Path) -> Path:
+def host_build(tmp_path: Path, need: Need) -> Path:
     """A program, a library, an archive and a thin archive, all made for the host."""
-    if shutil.which("gcc") is None or shutil.which("ar") is None or shutil.which("readelf") is None:
-        pytest.skip("needs gcc, ar and readelf")
+    for tool in ("gcc", "ar", "readelf"):
+        need(tool)
     (tmp_path / "lib.c").write_text("int twice(int x) { return 2 * x; }\n")
     (tmp_path / "app.c").write_text('#include <stdio.h>\nint twice(int); int main(void) { printf("%d", twice(2)); }\n')
     out = tmp_path / "out"
@@ -81,20 +81,52 @@ def test_archive_members_are_those_of_ar(host_build: Path) -> None:
     assert [name for name, _ in facts.members] == run("ar", "t", "libtwice.a", cwd=host_build).split()
 
 
-def _cuda_binaries() -> list[Path]:
-    directory = os.environ.get("JETSONX_TEST_BINARIES")
-    return sorted(x for x in Path(directory).iterdir() if x.is_file()) if directory else []
+SOURCE = """
+#include <cstdio>
+static __device__ int state;
+__global__ void count(int *x) { atomicAdd(x, state); }
+int main() { count<<<1, 1>>>(nullptr); std::printf("%d", int(cudaDeviceSynchronize())); }
+"""
+ORIN = "-gencode=arch=compute_87,code=sm_87"
+VARIANTS: dict[str, list[str]] = {
+    "orin": [ORIN],
+    "orin-and-ptx": ["-gencode=arch=compute_87,code=[sm_87,compute_87]"],
+    "orin-and-thor": [ORIN, "-gencode=arch=compute_110,code=[sm_110,compute_110]"],
+    "others": ["-gencode=arch=compute_80,code=sm_80", "-gencode=arch=compute_75,code=compute_75"],
+    "specific": ["-gencode=arch=compute_110a,code=sm_110a"],
+    "family": ["-gencode=arch=compute_110f,code=sm_110f"],
+    "ptx-only": ["-gencode=arch=compute_87,code=compute_87"],
+    "relocatable": [ORIN, "-rdc=true"],
+    "object": [ORIN, "-rdc=true", "-c"],
+    "archive": [ORIN, "-lib"],
+    "debug": [ORIN, "-G", "-lineinfo"],
+    "plain": [ORIN, "--no-compress"],
+    "small": [ORIN, "-compress-mode=size"],
+    "lz4": [ORIN, "-compress-mode=speed"],
+}
 
 
-@pytest.mark.skipif(not _cuda_binaries(), reason="JETSONX_TEST_BINARIES names no directory of CUDA binaries")
-@pytest.mark.skipif(shutil.which("cuobjdump") is None, reason="needs cuobjdump")
-@pytest.mark.parametrize("path", _cuda_binaries(), ids=lambda path: str(path.name))
-def test_device_code_is_what_cuobjdump_lists(path: Path) -> None:
+@pytest.fixture(scope="module")
+def cuobjdump(store: Store) -> str:
+    """NVIDIA's own lister, from its wheel."""
+    fetcher = Fetcher(store=store, runner=Runner(), console=Console(-1))
+    tool = Tool(name="cuobjdump", requirements=("nvidia-cuda-cuobjdump==13.2.*",), keep=("nvidia/*/bin/*",))
+    [program] = fetcher.fetch(tool).rglob("cuobjdump")
+    return str(program)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_device_code_is_what_cuobjdump_lists(variant: str, cuobjdump: str, jetsonx: Run, tmp_path: Path) -> None:
     """cuobjdump shows no LTO code, and the cubins of a family without their letter."""
+    (tmp_path / "a.cu").write_text(SOURCE)
+    exports = jetsonx("env", "orin-nano@39.2").out
+    flags = " ".join(f"'{flag}'" for flag in VARIANTS[variant])
+    run("sh", "-ec", f"{exports}\nnvcc {flags} a.cu -o built", cwd=tmp_path)
+    path = tmp_path / ("built" if (tmp_path / "built").exists() else "built.a")
+
     facts = load_file(path, path.name, lambda need: False)
-    if facts.kind in {"other", "unreadable"}:
-        pytest.skip(f"{facts.kind}: {facts.reason}")
-    listed = subprocess.run(["cuobjdump", "-lelf", "-lptx", "-all", str(path)], capture_output=True, text=True).stdout
+
+    listed = run(cuobjdump, "-lelf", "-lptx", "-all", str(path), cwd=tmp_path)
     theirs = Counter(re.findall(r"^(ELF|PTX) file .*\.(sm_\d+[af]?)\.", listed, re.MULTILINE))
     ours: Counter[tuple[str, str]] = Counter()
     for entry in (entry for fatbin in facts.fatbins for entry in fatbin.entries):
@@ -103,3 +135,4 @@ def test_device_code_is_what_cuobjdump_lists(path: Path) -> None:
         elif entry.kind == "ptx":
             ours["PTX", entry.name.replace("compute", "sm")] += 1
     assert ours == theirs
+    assert theirs, "the variant holds device code"

@@ -138,5 +138,5 @@ def test_ccache_knows_the_compilers_by_their_sdk() -> None:
     inputs = _inputs('system = "cmake"\noutputs = ["x"]', ccache="/usr/bin/ccache")
     first = build_environment(inputs)["CCACHE_COMPILERCHECK"]
     other = build_environment(replace(inputs, sdk=replace(SDK, path=Path("/cache/sdk/4567"))))["CCACHE_COMPILERCHECK"]
-    assert first == "string:0123"
+    assert first == "string:0123-override0"
     assert other != first

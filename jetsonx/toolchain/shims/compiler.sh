@@ -5,6 +5,7 @@ JX_SDK=@SDK@
 
 link=yes
 before=
+mapped=
 n=$#
 while [ "$n" -gt 0 ]; do
   word=$1

@@ -13,7 +13,7 @@ note_arch() {
   jx_note "nvcc $1 replaced by $JX_GENCODE"
 }
 
-arch= compile= single= output=
+arch='' compile='' single='' output=''
 for word; do
   case $word in
     -arch | -arch=* | --gpu-architecture* | -gencode* | --generate-code* | -code | -code=* | --gpu-code*) arch=given ;;

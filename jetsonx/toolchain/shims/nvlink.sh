@@ -7,6 +7,7 @@ JX_SDK=@SDK@
 newline='
 '
 directories=
+mapped=
 for word; do
   case $word in -L?*) jx_map_path "${word#-L}"; directories=$directories$mapped$newline ;; esac
 done
