@@ -17,7 +17,7 @@ from jetsonx.build.pipeline import (
     prepare,
 )
 from jetsonx.console import Console
-from jetsonx.errors import ConfigError, DownloadError
+from jetsonx.errors import ConfigError, DownloadError, HostError
 from jetsonx.project import Project, load_project
 from jetsonx.project.lock import FILE_NAME, Lock, load_lock, write_lock
 from jetsonx.runner import Runner
@@ -94,21 +94,24 @@ def _prepared(request: Request, project: Project, fetcher: Fetcher, *, write: bo
     base = request.output or project.root / "out"
     lock_path = project.root / FILE_NAME
     lock = load_lock(lock_path)
+    fetcher = replace(fetcher, pins=() if request.refresh else lockfile.tool_pins(lock))
     options = Options(locked=request.locked, refresh=request.refresh)
     for targets in groups:
         out = output_directory(base, targets, several=len(groups) > 1)
         prepared = prepare(project, targets, out, lock=lock, options=options, fetcher=fetcher)
         if write and not request.locked:
-            lock = _keep_lock(lock, lock_path, project, prepared, fetcher.console)
+            lock = _keep_lock(lock, lock_path, prepared, fetcher, refresh=request.refresh)
         yield prepared
 
 
-def _keep_lock(lock: Lock | None, path: Path, project: Project, prepared: Prepared, console: Console) -> Lock:
-    """Write down what the sysroot is made of; a directory that cannot be written is no reason to fail the build."""
+def _keep_lock(lock: Lock | None, path: Path, prepared: Prepared, fetcher: Fetcher, *, refresh: bool) -> Lock:
+    """Write down what was taken; a directory that cannot be written is no reason to fail the build."""
     target = prepared.targets[0]
-    new = lockfile.lock_sysroot(lock, target, lockfile.request_key(project, target), prepared.sysroot)
+    request = lockfile.request_key(prepared.project, target)
+    tools = (*prepared.sdk.wheels, *fetcher.used)
+    new = lockfile.lock_build(lock, target, request, prepared.sysroot, tools, refresh=refresh)
     try:
         write_lock(path, new)
-    except OSError as error:
-        console.warn(f"{path} was not written: {error.strerror}")
+    except HostError as error:
+        fetcher.console.warn(error.message)
     return new

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 
 from jetsonx.catalog import Target
 from jetsonx.errors import ConfigError
 from jetsonx.project import Project
-from jetsonx.project.lock import FILE_NAME, Lock, LockedPackage, LockedSysroot, LockedWheel
+from jetsonx.project.lock import EMPTY_LOCK, FILE_NAME, Lock, LockedPackage, LockedSysroot, LockedWheel
 from jetsonx.sysroot.package import Package, Pins, Wheel
 from jetsonx.sysroot.pull import Sysroot
 
@@ -40,10 +41,7 @@ def find_pins(
                 )
                 for each in entry.package
             ),
-            wheels=tuple(
-                Wheel(name=each.name, version=each.version, filename=each.filename, sha256=each.sha256)
-                for each in entry.wheel
-            ),
+            wheels=tuple(_wheel(each) for each in entry.wheel),
         )
     if locked:
         reason = "has nothing for" if entry is None else "was made for other packages or wheels than jetsonx.toml asks"
@@ -54,8 +52,18 @@ def find_pins(
     return None
 
 
-def lock_sysroot(lock: Lock | None, target: Target, request: str, sysroot: Sysroot) -> Lock:
-    """The lock with what this build's sysroot is made of."""
+def tool_pins(lock: Lock | None) -> tuple[Wheel, ...]:
+    """The wheels of the toolchain that a lock holds."""
+    return tuple(_wheel(each) for each in lock.tool) if lock else ()
+
+
+def lock_build(
+    lock: Lock | None, target: Target, request: str, sysroot: Sysroot, tools: Iterable[Wheel], *, refresh: bool
+) -> Lock:
+    """The lock with what this build's sysroot and tools are made of.
+
+    Tools that other machines or releases needed stay in it, until ``refresh``.
+    """
     entry = LockedSysroot(
         release=target.release.l4t,
         key=request,
@@ -70,9 +78,16 @@ def lock_sysroot(lock: Lock | None, target: Target, request: str, sysroot: Sysro
             )
             for each in sysroot.packages
         ),
-        wheel=tuple(
-            LockedWheel(name=each.name, version=each.version, sha256=each.sha256, filename=each.filename)
-            for each in sysroot.wheels
-        ),
+        wheel=tuple(_locked(each) for each in sysroot.wheels),
     )
-    return replace(lock or Lock(schema=1)).with_sysroot(entry)
+    before = lock or EMPTY_LOCK
+    kept = () if refresh else before.tool
+    return replace(before, tool=tuple({*kept, *map(_locked, tools)})).with_sysroot(entry)
+
+
+def _wheel(locked: LockedWheel) -> Wheel:
+    return Wheel(name=locked.name, version=locked.version, filename=locked.filename, sha256=locked.sha256)
+
+
+def _locked(wheel: Wheel) -> LockedWheel:
+    return LockedWheel(name=wheel.name, version=wheel.version, sha256=wheel.sha256, filename=wheel.filename)

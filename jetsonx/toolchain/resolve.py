@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jetsonx.catalog import Target, common_cpu
 from jetsonx.errors import HostError
+from jetsonx.sysroot.package import Wheel
 from jetsonx.sysroot.pull import Sysroot, fetch_constraints
 from jetsonx.toolchain import tools
 from jetsonx.toolchain.compiler import HostCompiler, Kind, cross_argv, find_compilers, probe_flags, zig_compiler
@@ -76,6 +77,7 @@ def resolve_sdk(targets: Sequence[Target], sysroot: Sysroot, *, compiler: str, f
     known = _recall(fetcher, key)
     if known is not None:
         return known
+    fetcher = replace(fetcher, used=[])
     nvcc, why_nvcc = _choose_nvcc(target, fetcher, host)
     chosen, why_compiler = _choose_compiler(target, sysroot, compiler, fetcher, host)
     cuda_targets = _cuda_targets(target, sysroot, nvcc)
@@ -102,7 +104,7 @@ def resolve_sdk(targets: Sequence[Target], sysroot: Sysroot, *, compiler: str, f
         f"CPU: {flags or 'the baseline of the compiler'} (oldest of the modules: {lowest.id})",
         "device code: " + ", ".join(f"sm_{sm}" for sm in sms) + f", PTX {sms[-1]}",
     )
-    sdk = make_sdk(plan, why)
+    sdk = make_sdk(plan, why, tuple(fetcher.used))
     fetcher.store.remember("sdk", key, dump_sdk(sdk))
     return sdk
 
@@ -116,7 +118,14 @@ def _recall(fetcher: Fetcher, key: str) -> Sdk | None:
     except (ValueError, KeyError, TypeError):
         return None
     whole = (sdk.path / "share/config.sh", sdk.cuda / "libexec/nvcc", sdk.sysroot / "usr/include")
-    return sdk if all(path.exists() for path in whole) else None
+    names = {pin.name for pin in fetcher.pins}
+    as_pinned = all(wheel in fetcher.pins for wheel in map(_bare, sdk.wheels) if wheel.name in names)
+    return sdk if as_pinned and all(path.exists() for path in whole) else None
+
+
+def _bare(wheel: Wheel) -> Wheel:
+    """The wheel as a lock file knows it."""
+    return replace(wheel, size_bytes=0, url="")
 
 
 def _choose_nvcc(target: Target, fetcher: Fetcher, host: Host) -> tuple[Nvcc, str]:

@@ -25,6 +25,7 @@ from importlib import resources
 from pathlib import Path
 from shlex import join, quote
 
+from jetsonx.sysroot.package import Wheel, wheel_from_json
 from jetsonx.toolchain import crossfiles
 from jetsonx.toolchain.compiler import TRIPLE, HostCompiler, cross_argv
 from jetsonx.toolchain.nvcc import Nvcc
@@ -107,7 +108,10 @@ class SdkPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sdk:
-    """A finished SDK directory. ``why`` says, a line each, what was chosen and for which reason."""
+    """A finished SDK directory.
+
+    ``why`` says, a line each, what was chosen and for which reason; ``wheels`` are those the programs came from.
+    """
 
     path: Path
     sysroot_digest: str
@@ -118,6 +122,7 @@ class Sdk:
     cpu_flags: str
     emulator: str | None
     why: tuple[str, ...] = ()
+    wheels: tuple[Wheel, ...] = ()
 
     @property
     def sysroot(self) -> Path:
@@ -172,7 +177,7 @@ def code_fingerprint() -> str:
     return hashlib.sha256(b"\0".join(entry.read_bytes() for entry in sorted(files, key=str))).hexdigest()
 
 
-def make_sdk(plan: SdkPlan, why: tuple[str, ...]) -> Sdk:
+def make_sdk(plan: SdkPlan, why: tuple[str, ...], wheels: tuple[Wheel, ...]) -> Sdk:
     """Write the SDK directory under the cache, or find it there. Safe to interrupt and to race."""
     parent = plan.cache / "sdk"
     final = parent / plan.key
@@ -186,6 +191,7 @@ def make_sdk(plan: SdkPlan, why: tuple[str, ...]) -> Sdk:
         cpu_flags=plan.cpu_flags,
         emulator=plan.emulator,
         why=why,
+        wheels=wheels,
     )
     if not final.is_dir():
         parent.mkdir(parents=True, exist_ok=True)
@@ -216,6 +222,7 @@ def parse_sdk(text: str) -> Sdk:
             "path": Path(fields["path"]),
             "device_code": DeviceCode(sms=tuple(fields["device_code"])),
             "why": tuple(fields["why"]),
+            "wheels": tuple(wheel_from_json(each) for each in fields["wheels"]),
         }
     )
 

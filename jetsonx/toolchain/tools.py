@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from jetsonx.console import Console
+from jetsonx.errors import DownloadError
 from jetsonx.runner import Command, Runner
-from jetsonx.sysroot.store import Store
+from jetsonx.sysroot.package import Wheel, to_json, wheel_from_json
+from jetsonx.sysroot.store import Store, Tree
 from jetsonx.sysroot.tree import TreeWriter
 from jetsonx.sysroot.wheels import fetch_wheels, unpack_wheel
 from jetsonx.toolchain.search import which_host
@@ -65,26 +68,37 @@ def nvcc(pins: tuple[str, ...]) -> Tool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetcher:
-    """Fetches tools into the store; the effects it needs come in here once."""
+    """Fetches tools into the store; the effects it needs come in here once.
+
+    ``pins``: wheels that a lock file holds; where one fits a requirement, it is taken and no other. ``used`` collects
+    the wheels of every tool that was asked for, whether it had to be fetched or was there.
+    """
 
     store: Store
     runner: Runner
     console: Console
     offline: bool = False
+    pins: tuple[Wheel, ...] = ()
+    used: list[Wheel] = field(default_factory=list)
 
     def fetch(self, tool: Tool, *, constraints: tuple[str, ...] = (), prefix: str = "") -> Path:
         """The tool's directory in the store, fetched from the wheel index when it is not there.
 
         ``prefix``: pattern of leading directories to take off each path. Raises DownloadError.
         """
-        key = "\n".join(
-            [*tool.requirements, "--", *constraints, "--", *tool.keep, "--", *tool.drop, *(tool.launcher or ())]
-        )
-        found = self.store.find("tool", key)
-        if found is not None:
-            return found.path
+        requirements = tuple(pin_requirement(each, constraints, self.pins) for each in tool.requirements)
+        parts = [requirements, constraints, tool.keep, tool.drop, tool.launcher, prefix]
+        tree = self.store.find("tool", json.dumps(parts))
+        if tree is None:
+            tree = self._make(tool, json.dumps(parts), requirements, constraints, prefix)
+        self.used.extend(wheel_from_json(each) for each in tree.info["wheels"])
+        return tree.path
+
+    def _make(
+        self, tool: Tool, key: str, requirements: tuple[str, ...], constraints: tuple[str, ...], prefix: str
+    ) -> Tree:
         fetched = fetch_wheels(
-            tool.requirements,
+            requirements,
             platform="x86_64",
             constraints=constraints,
             dependencies=False,
@@ -93,6 +107,8 @@ class Fetcher:
             console=self.console,
             offline=self.offline,
         )
+        for wheel, _ in fetched:
+            check_pin(wheel, self.pins)
 
         def place(path: str) -> str | None:
             if not _matches(path, tool.keep) or _matches(path, tool.drop):
@@ -105,8 +121,32 @@ class Fetcher:
             if tool.launcher is not None:
                 writer.add_file(tool.launcher[0], tool.launcher[1].encode())
 
-        info = {"name": tool.name, "wheels": [f"{wheel.name} {wheel.version}" for wheel, _ in fetched]}
-        return self.store.create("tool", key, fill, info=info).path
+        info = {"name": tool.name, "wheels": [to_json(wheel) for wheel, _ in fetched]}
+        return self.store.create("tool", key, fill, info=info)
+
+
+def pin_requirement(text: str, constraints: Sequence[str], pins: Sequence[Wheel]) -> str:
+    """The requirement narrowed to the pinned version that satisfies it and the constraints, if there is one."""
+    if not pins:
+        return text
+    from packaging.requirements import Requirement
+
+    wanted = Requirement(text)
+    limits = [each.specifier for each in map(Requirement, constraints) if each.name == wanted.name]
+    for pin in pins:
+        if pin.name == wanted.name and all(limit.contains(pin.version) for limit in (wanted.specifier, *limits)):
+            return f"{pin.name}=={pin.version}"
+    return text
+
+
+def check_pin(wheel: Wheel, pins: Sequence[Wheel]) -> None:
+    """Raise DownloadError when a wheel is pinned in this version with another sha256."""
+    for pin in pins:
+        if (pin.name, pin.version) == (wheel.name, wheel.version) and pin.sha256 != wheel.sha256:
+            raise DownloadError(
+                f"{wheel.filename}: the index has sha256 {wheel.sha256}, jetsonx.lock pins {pin.sha256}",
+                hint="find out why they differ; `jetsonx build --refresh` takes what the index has today",
+            )
 
 
 def find_ninja(fetcher: Fetcher, which: Callable[[str], str | None] = which_host) -> str:

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from jetsonx.build.lockfile import find_pins, request_key
+from jetsonx.build.lockfile import find_pins, lock_build, request_key, tool_pins
 from jetsonx.catalog import Target, load_catalog, resolve_target
-from jetsonx.errors import ConfigError
+from jetsonx.errors import ConfigError, DownloadError
 from jetsonx.project import Project, parse_project
 from jetsonx.project.lock import Lock, LockedPackage, LockedSysroot
+from jetsonx.sysroot.package import Package, Wheel
+from jetsonx.sysroot.pull import Sysroot
+from jetsonx.sysroot.store import Tree
+from jetsonx.toolchain.tools import check_pin, pin_requirement
 
 SHA = "0" * 64
 
@@ -70,3 +74,75 @@ def test_locked_without_a_lock_that_holds_is_refused(made: Lock | None, target: 
 
 def test_the_order_of_packages_does_not_matter(target: Target) -> None:
     assert request_key(project('["a-dev", "b-dev"]'), target) == request_key(project('["b-dev", "a-dev"]'), target)
+
+
+def wheel(name: str, version: str, sha256: str = SHA) -> Wheel:
+    return Wheel(name=name, version=version, filename=f"{name}-{version}.whl", sha256=sha256)
+
+
+@pytest.fixture
+def sysroot() -> Sysroot:
+    package = Package(name="libc6", version="2.36", filename="libc6.deb", sha256=SHA, size_bytes=1, url="x")
+    return Sysroot(
+        digest="sha256:0",
+        path=Path("/s"),
+        packages=(package,),
+        wheels=(wheel("nvidia-cublas", "13"),),
+        suite=next(suite for suite in load_catalog().suites if suite.codename == "bookworm"),
+        cuda_dir=None,
+        cuda_target="sbsa-linux",
+        tree=Tree(digest="sha256:0", path=Path("/s"), kind="sysroot", info={}),
+        why="",
+    )
+
+
+def test_tools_of_other_machines_stay_until_a_refresh(target: Target, sysroot: Sysroot) -> None:
+    first = lock_build(None, target, "k", sysroot, [wheel("ziglang", "0.16.0")], refresh=False)
+    second = lock_build(first, target, "k", sysroot, [wheel("cmake", "3.31.10")], refresh=False)
+    assert {pin.name for pin in tool_pins(second)} == {"ziglang", "cmake"}
+    third = lock_build(second, target, "k", sysroot, [wheel("cmake", "3.31.11")], refresh=True)
+    assert [(pin.name, pin.version) for pin in tool_pins(third)] == [("cmake", "3.31.11")]
+
+
+def test_what_was_locked_comes_back_as_pins(target: Target, sysroot: Sysroot) -> None:
+    request = request_key(project(), target)
+    found = find_pins(
+        lock_build(None, target, request, sysroot, [], refresh=False),
+        project(),
+        target,
+        request,
+        locked=True,
+        refresh=False,
+    )
+    assert found is not None
+    assert [(each.name, each.version, each.sha256) for each in found.packages] == [("libc6", "2.36", SHA)]
+    assert [each.name for each in found.wheels] == ["nvidia-cublas"]
+
+
+@pytest.mark.parametrize(
+    ("requirement", "constraints", "narrowed"),
+    [
+        ("cmake==3.31.*", (), "cmake==3.31.10"),
+        ("cmake==3.30.*", (), "cmake==3.30.*"),
+        ("ninja>=1.11", (), "ninja>=1.11"),
+        ("nvidia-cuda-nvcc", ("nvidia-cuda-nvcc==13.0.48.*",), "nvidia-cuda-nvcc==13.0.48"),
+        ("nvidia-cuda-nvcc", ("nvidia-cuda-nvcc==13.2.*", "other==1"), "nvidia-cuda-nvcc==13.2.78"),
+    ],
+)
+def test_a_pin_narrows_the_requirement_it_satisfies(
+    requirement: str, constraints: tuple[str, ...], narrowed: str
+) -> None:
+    pins = (
+        wheel("cmake", "3.31.10"),
+        wheel("nvidia-cuda-nvcc", "13.0.48"),
+        wheel("nvidia-cuda-nvcc", "13.2.78"),
+    )
+    assert pin_requirement(requirement, constraints, pins) == narrowed
+
+
+def test_another_file_under_a_pinned_version_is_refused() -> None:
+    pins = (wheel("cmake", "3.31.10", "1" * 64),)
+    check_pin(wheel("cmake", "3.31.10", "1" * 64), pins)
+    check_pin(wheel("cmake", "3.31.11", "2" * 64), pins)
+    with pytest.raises(DownloadError, match=r"jetsonx\.lock pins"):
+        check_pin(wheel("cmake", "3.31.10", "2" * 64), pins)

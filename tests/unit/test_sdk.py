@@ -91,15 +91,15 @@ def trees(tmp_path: Path) -> Path:
 
 def test_an_sdk_is_made_once_and_found_again(trees: Path) -> None:
     plan = sdk_plan(root=trees)
-    sdk = make_sdk(plan, ("why",))
+    sdk = make_sdk(plan, ("why",), ())
     stamp = (sdk.path / "share/config.sh").stat().st_mtime_ns
-    assert make_sdk(plan, ("why",)) == sdk
+    assert make_sdk(plan, ("why",), ()) == sdk
     assert (sdk.path / "share/config.sh").stat().st_mtime_ns == stamp
     assert [path.name for path in sdk.path.parent.iterdir()] == [sdk.path.name]
 
 
 def test_both_names_of_the_target_directory_and_of_the_toolkit(trees: Path) -> None:
-    sdk = make_sdk(sdk_plan(root=trees), ())
+    sdk = make_sdk(sdk_plan(root=trees), (), ())
     assert (sdk.cuda / "targets/aarch64-linux").readlink() == Path("sbsa-linux")
     assert (sdk.sysroot / "usr/local/cuda").readlink() == Path("cuda-13.2")
     assert (sdk.sysroot / "lib").readlink() == Path("usr/lib")
@@ -109,7 +109,7 @@ def test_both_names_of_the_target_directory_and_of_the_toolkit(trees: Path) -> N
 def test_another_compiler_is_another_sdk(trees: Path) -> None:
     plan = sdk_plan(root=trees)
     other = replace(plan, compiler=replace(plan.compiler, major=13))
-    assert make_sdk(plan, ()).path != make_sdk(other, ()).path
+    assert make_sdk(plan, (), ()).path != make_sdk(other, (), ()).path
 
 
 def test_a_failed_write_leaves_nothing(trees: Path) -> None:
@@ -119,11 +119,11 @@ def test_a_failed_write_leaves_nothing(trees: Path) -> None:
     (trees / "trees/nvcc/bin/nvcc.profile").unlink()
     (trees / "trees/nvcc/bin").rmdir()
     with pytest.raises(FileNotFoundError):
-        make_sdk(sdk_plan(root=trees), ())
+        make_sdk(sdk_plan(root=trees), (), ())
     assert list((trees / "cache dir/sdk").iterdir()) == []
 
 
 def test_the_view_of_an_sdk_is_not_a_toolkit_of_the_host(trees: Path) -> None:
-    sdk = make_sdk(sdk_plan(root=trees), ())
+    sdk = make_sdk(sdk_plan(root=trees), (), ())
     assert os.access(sdk.cuda / "bin/nvcc", os.X_OK)
     assert find_nvcc(Runner(), "13.2", [sdk.cuda]) is None  # asking it for its version would start a process
