@@ -121,7 +121,7 @@ def cases(work: Path) -> list[Case]:
     count = iter(range(1_000_000))
 
     def touch() -> None:
-        source.write_text(f"{text}\n// {next(count)}\n")
+        source.write_text(f"{text}\n__device__ int change_{next(count)};\n")
 
     exports = subprocess.run(
         [JETSONX, "env", "orin-nano@39.2", "--format", "json"], capture_output=True, text=True, check=True
@@ -241,6 +241,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="run the cases whose name contains this")
     only = parser.parse_args().only
+    os.environ["CCACHE_DISABLE"] = "1"  # compilers are compared, not caches
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # containers set it; people's machines keep compiled modules
     with tempfile.TemporaryDirectory(prefix="jetsonx-bench-") as name:
         texts = [run(case) for case in cases(Path(name)) if only in case.name]
     if not only:

@@ -133,6 +133,8 @@ def build_environment(inputs: Inputs) -> dict[str, str | None]:
         "JETSONX_OVERRIDE_ARCH": "1" if build.override_arch else "0",
         "SOURCE_DATE_EPOCH": str(inputs.epoch),
     }
+    if inputs.sources and int(inputs.jobs) > len(inputs.sources):
+        environment["JETSONX_NVCC_THREADS"] = str(int(inputs.jobs) // len(inputs.sources))
     if inputs.programs.ccache:
         # The compilers are scripts: what they make depends on the SDK and on what they are told by the environment,
         # which ccache does not see, and not on their size and time, which it would look at.

@@ -45,7 +45,7 @@ def sdk(tmp_path: Path) -> Sdk:
         tools=(("ar", (program("host/real-ar"),)), ("objcopy", (program("host/real-objcopy"),))),
     )
     plan = replace(sdk_plan(compiler, tmp_path), pkg_config=program("host/real-pkg-config"))
-    return make_sdk(plan, ())
+    return make_sdk(plan, (), ())
 
 
 @pytest.fixture
@@ -204,6 +204,12 @@ def test_nvcc_native_means_the_target(call: Call, tmp_path: Path, given: tuple[s
 
 def test_nvcc_makes_one_cubin_for_the_first_module(call: Call) -> None:
     assert call("nvcc", "-cubin", "a.cu")[3:] == ["-arch=sm_87", "-cubin", "a.cu"]
+
+
+def test_nvcc_takes_the_threads_it_is_given_unless_the_project_has_its_own(call: Call) -> None:
+    assert call("nvcc", "a.cu", JETSONX_NVCC_THREADS="2")[3] == "--threads=2"
+    for own in (["-t", "4"], ["-t4"], ["--threads=4"]):
+        assert "--threads=2" not in call("nvcc", *own, "a.cu", JETSONX_NVCC_THREADS="2")
 
 
 def test_binutils_are_those_that_the_compiler_has(call: Call, sdk: Sdk) -> None:

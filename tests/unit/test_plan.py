@@ -134,6 +134,12 @@ def test_the_projects_environment_wins() -> None:
     assert environment["JETSONX_OVERRIDE_ARCH"] == "1"
 
 
+@pytest.mark.parametrize(("cores", "threads"), [(1, None), (2, None), (4, "2"), (5, "2"), (8, "4")])
+def test_cores_that_no_file_needs_go_to_the_architectures(cores: int, threads: str | None) -> None:
+    inputs = replace(_inputs('system = "cuda"'), cores=cores)  # two files
+    assert build_environment(inputs).get("JETSONX_NVCC_THREADS") == threads
+
+
 def test_ccache_knows_the_compilers_by_their_sdk() -> None:
     inputs = _inputs('system = "cmake"\noutputs = ["x"]', ccache="/usr/bin/ccache")
     first = build_environment(inputs)["CCACHE_COMPILERCHECK"]

@@ -13,13 +13,14 @@ note_arch() {
   jx_note "nvcc $1 replaced by $JX_GENCODE"
 }
 
-arch='' compile='' single='' output=''
+arch='' compile='' single='' output='' threads=$JETSONX_NVCC_THREADS
 for word; do
   case $word in
     -arch | -arch=* | --gpu-architecture* | -gencode* | --generate-code* | -code | -code=* | --gpu-code*) arch=given ;;
     -c | --compile | -dc | --device-c | -dw | --device-w) compile=yes ;;
     -ptx | --ptx | -cubin | --cubin) single=yes ;;
     -o | -o?* | --output-file*) output=yes ;;
+    -t | -t?* | --threads*) threads= ;; # the project has its own idea
   esac
 done
 
@@ -69,6 +70,8 @@ if [ -z "$arch" ]; then
     set -- $JX_GENCODE "$@"
   fi
 fi
+# Architectures of one file side by side, where there are more cores than files. The output is the same bytes.
+[ -z "$threads" ] || set -- "--threads=$threads" "$@"
 # Temporary files beside the object: their names end up in it, and the default ones hold the process number.
 [ -z "$compile$output" ] || [ -z "$compile" ] || [ -z "$output" ] || set -- -objtemp "$@"
 exec "$JX_TOOLKIT/libexec/nvcc" -ccbin "$JX_HOST_CXX" "$@"
