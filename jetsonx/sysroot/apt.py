@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -185,24 +185,10 @@ def _near(name: str, known: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(name, [other for other in known if other[:3] == name[:3]], n=3, cutoff=0.7)
 
 
-def _ignore(_package: Package, _path: Path) -> None:
-    """For callers that only want the files."""
-
-
 def fetch_packages(
-    apt: Apt,
-    packages: Sequence[Package],
-    *,
-    store: Store,
-    runner: Runner,
-    console: Console,
-    arrived: Callable[[Package, Path], None] = _ignore,
+    apt: Apt, packages: Sequence[Package], *, store: Store, runner: Runner, console: Console
 ) -> dict[str, Path]:
     """Download what the store does not hold yet; the path of each package by its sha256.
-
-    ``arrived`` is called once for each package as soon as apt has it, from another thread while the rest is still on
-    its way. The path it gets is good until the file is moved into the store, where it is found by its sha256; the
-    content is the reader's to check.
 
     Raises DownloadError when one cannot be had or is not what the lists say, HostError when the disk is too small.
     """
@@ -210,47 +196,21 @@ def fetch_packages(
     size = sum(package.size_bytes for package in lacking)
     if size > store.free_bytes():
         raise store.disk_full(f"downloading {len(lacking)} packages", needed_bytes=size)
-    there = {package.sha256 for package in packages} - {package.sha256 for package in lacking}
-    for package in packages:
-        path = store.download(package.sha256) if package.sha256 in there else None
-        if path is not None:
-            arrived(package, path)
     if lacking:
         _clear(apt.archives)
         _offer(apt, packages, store)
-        landing = _Landing(apt.archives, lacking, arrived)
         wanted = [f"{package.name}={package.version}" for package in packages]
         with console.bar(f"{len(lacking)} packages of {apt.codename}", size) as bar:
             words = ("-y", "-o", "APT::Status-Fd={status_fd}", "install", "--download-only", *wanted)
-
-            def advance(line: str) -> None:
-                _advance(bar, size, line)
-                landing.look()
-
-            done = runner.run(apt.command("apt-get", *words), status_fd=advance)
+            done = runner.run(apt.command("apt-get", *words), status_fd=lambda line: _advance(bar, size, line))
             if done.ok:
                 bar.reach(size)
         if not done.ok and store.is_full(done.tail, needed_bytes=size):
             raise store.disk_full(f"downloading {len(lacking)} packages", needed_bytes=size)
-        landing.look()
         for package in lacking:
             _keep(apt, package, done, store)
     paths = {package.sha256: store.download(package.sha256) for package in packages}
     return {sha256: path for sha256, path in paths.items() if path is not None}
-
-
-class _Landing:
-    """Hands packages on as they land in apt's directory, each once."""
-
-    def __init__(self, archives: Path, expected: Sequence[Package], arrived: Callable[[Package, Path], None]) -> None:
-        self._archives = archives
-        self._waiting = {package.filename: package for package in expected}
-        self._arrived = arrived
-
-    def look(self) -> None:
-        """Hand on what has come since the last look. apt moves a file here when it is whole."""
-        for name in [entry.name for entry in os.scandir(self._archives) if entry.name in self._waiting]:
-            self._arrived(self._waiting.pop(name), self._archives / name)
 
 
 def _advance(bar: Bar, size: int, line: str) -> None:

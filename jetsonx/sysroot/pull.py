@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -37,13 +37,12 @@ from jetsonx.sysroot.mirrors import load_host, resolve_sources
 from jetsonx.sysroot.package import Package, Pins, Wheel, package_from_json, to_json, wheel_from_json
 from jetsonx.sysroot.store import Store, Tree
 from jetsonx.sysroot.tree import TreeWriter
-from jetsonx.sysroot.unpack import link_like_scripts, unpack_deb, unpacking
+from jetsonx.sysroot.unpack import Job, link_like_scripts, unpack_all, unpack_deb
 from jetsonx.sysroot.wheels import Platform, download_wheels, fetch_wheels, parse_metadata, unpack_wheel
 
 # Part of every key: raise it when the same packages would be laid out differently.
 _FORMAT = 2
 _KIND = "sysroot"
-_Arrived = Callable[[Package, Path], None]
 # A package unpacks to about this many times its size: enough to tell how much a full disk lacked.
 _UNPACKED = 4
 
@@ -186,22 +185,13 @@ def _make(request: _Request, key: str, tools: _Tools, *, refresh: bool) -> Tree:
         if tools.offline:
             raise _not_cached(request, tools.store)
         suite, apt, debs = _resolve_debs(request, tools)
-        files = _resolve_wheels(request, tools, refresh=refresh)
-
-        def deliver(arrived: _Arrived) -> None:
-            fetch_packages(apt, debs, store=tools.store, runner=tools.runner, console=tools.console, arrived=arrived)
-
-        return _build(request, key, tools, suite, debs, deliver, files)
+        paths = fetch_packages(apt, debs, store=tools.store, runner=tools.runner, console=tools.console)
+        return _build(request, key, tools, suite, debs, paths, _resolve_wheels(request, tools, refresh=refresh))
     paths = _pinned_debs(request.target, suite, debs, tools)
     files = download_wheels(
         wheels, store=tools.store, runner=tools.runner, console=tools.console, offline=tools.offline
     )
-
-    def hand_on(arrived: _Arrived) -> None:
-        for deb in debs:
-            arrived(deb, paths[deb.sha256])
-
-    return _build(request, key, tools, suite, debs, hand_on, files)
+    return _build(request, key, tools, suite, debs, paths, files)
 
 
 # ---- packages --------------------------------------------------------------------------------------------------------
@@ -348,10 +338,9 @@ def _build(
     tools: _Tools,
     suite: Suite,
     debs: Sequence[Package],
-    deliver: Callable[[_Arrived], None],
+    paths: Mapping[str, Path],
     wheels: _Files,
 ) -> Tree:
-    """Make the tree. ``deliver`` hands on each package's file as it comes: unpacking begins with the first."""
     target, line = request.target, request.target.line
     names = load_wheel_names()
     cuda_dir = target.cuda_dir if wheels else None
@@ -364,12 +353,9 @@ def _build(
             place = overlay_place(target.cuda_dir, line.cuda_target, wheel.name)
         unpack_wheel(path, writer, place, owner=wheel.name)
 
-    def add_deb(deb: Package, path: Path, writer: TreeWriter) -> None:
+    def add_deb(deb: Package, writer: TreeWriter) -> None:
         keeps = _everything if request.full else line.filter.keeps
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:  # apt is done, and it was moved into the store
-            data = (tools.store.download(deb.sha256) or path).read_bytes()
+        data = paths[deb.sha256].read_bytes()  # read once: hashed, then unpacked from memory
         if hashlib.sha256(data).hexdigest() != deb.sha256:
             tools.store.drop_download(deb.sha256)
             raise DownloadError(
@@ -379,11 +365,9 @@ def _build(
         unpack_deb(data, writer, keeps, name=deb.filename, owner=deb.name)
 
     def fill(writer: TreeWriter) -> None:
-        places = {deb.sha256: place for place, deb in enumerate(debs)}
-        with unpacking(writer) as start:
-            for place, item in enumerate(wheels, len(debs)):
-                start(place, partial(add_wheel, item))
-            deliver(lambda deb, path: start(places[deb.sha256], partial(add_deb, deb, path)))
+        jobs: list[tuple[int, Job]] = [(deb.size_bytes, partial(add_deb, deb)) for deb in debs]
+        jobs += [(item[1].stat().st_size, partial(add_wheel, item)) for item in wheels]
+        unpack_all(jobs, writer)
         link_like_scripts(writer)
         if cuda_dir is not None:
             finish_overlay(writer, cuda_dir, line.cuda_target)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from jetsonx.sysroot.deb import iter_deb
 from jetsonx.sysroot.links import MERGED, alternative_links, clean_path, merge_usr, relative_link
@@ -15,12 +14,10 @@ from jetsonx.sysroot.tree import TreeWriter
 Job = Callable[[TreeWriter], None]
 
 
-@contextmanager
-def unpacking(writer: TreeWriter) -> Iterator[Callable[[int, Job], None]]:
-    """Start jobs in threads as their archives arrive; each adds files to a writer of its own.
+def unpack_all(jobs: Sequence[tuple[int, Job]], writer: TreeWriter) -> None:
+    """Run ``jobs``, each adding files to a writer of its own, and merge these in the order given: later ones win.
 
-    Yields the function that starts one, with its place in the order. When the block ends, the parts are merged in that
-    order: later ones win, whichever was done first.
+    Each comes with the size of its archive in bytes: the largest are started first, so that none is left for the end.
     """
 
     def work(job: Job) -> TreeWriter:
@@ -30,15 +27,11 @@ def unpacking(writer: TreeWriter) -> Iterator[Callable[[int, Job], None]]:
 
     # Decompression, hashing and file calls all let go of the interpreter lock.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        parts: dict[int, Future[TreeWriter]] = {}
-
-        def start(place: int, job: Job) -> None:
-            parts[place] = pool.submit(work, job)
-
         try:
-            yield start
-            for place in sorted(parts):
-                writer.merge(parts[place].result())
+            order = sorted(range(len(jobs)), key=lambda index: jobs[index][0], reverse=True)
+            parts = {index: pool.submit(work, jobs[index][1]) for index in order}
+            for index in range(len(jobs)):
+                writer.merge(parts[index].result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
