@@ -41,7 +41,7 @@ from jetsonx.sysroot.unpack import Job, link_like_scripts, unpack_all, unpack_de
 from jetsonx.sysroot.wheels import Platform, download_wheels, fetch_wheels, parse_metadata, unpack_wheel
 
 # Part of every key: raise it when the same packages would be laid out differently.
-_FORMAT = 2
+_FORMAT = 3
 _KIND = "sysroot"
 # A package unpacks to about this many times its size: enough to tell how much a full disk lacked.
 _UNPACKED = 4
