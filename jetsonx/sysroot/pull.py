@@ -43,6 +43,7 @@ from jetsonx.sysroot.wheels import Platform, download_wheels, fetch_wheels, pars
 # Part of every key: raise it when the same packages would be laid out differently.
 _FORMAT = 3
 _KIND = "sysroot"
+_NAMED = 5  # packages that an error names
 # A package unpacks to about this many times its size: enough to tell how much a full disk lacked.
 _UNPACKED = 4
 
@@ -271,7 +272,9 @@ def _pinned_debs(target: Target, suite: Suite, debs: Sequence[Package], tools: _
         return {sha256: path for sha256, path in paths.items() if path is not None}
     if tools.offline:
         raise DownloadError(
-            "offline, and the cache lacks " + ", ".join(f"{deb.name} {deb.version}" for deb in lacking),
+            f"offline, and the cache lacks {len(lacking)} of the {len(debs)} packages that the sysroot is made of: "
+            + ", ".join(f"{deb.name} {deb.version}" for deb in lacking[:_NAMED])
+            + (" …" if len(lacking) > _NAMED else ""),
             hint=f"run it once with a network; the cache is {tools.store.root}",
         )
     apt = _lists(suite, target, tools)

@@ -19,6 +19,7 @@ HEADER = """
 #define cuMemcpyHtoD                        __CUDA_API_PTDS(cuMemcpyHtoD_v2)
 #define cuStreamSync                        __CUDA_API_PTSZ(cuStreamSync)
 CUresult CUDAAPI cuInit(unsigned int Flags);
+__CUDA_DEPRECATED CUresult CUDAAPI cuDeviceGetProperties(CUdevprop *prop, CUdevice dev);
 CUresult CUDAAPI cuMemAlloc(CUdeviceptr *dptr, size_t bytesize);
 typedef CUresult (CUDAAPI *PFN_cuThing)(int);
 """
@@ -26,6 +27,7 @@ typedef CUresult (CUDAAPI *PFN_cuThing)(int);
 
 def test_declared_functions() -> None:
     assert sorted(declared_functions(HEADER, "cu")) == [
+        "cuDeviceGetProperties",
         "cuInit",
         "cuMemAlloc",
         "cuMemAlloc_v2",
