@@ -9,7 +9,7 @@ qemu-aarch64-static qemu-user-static
 aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
 mmdebstrap mmdebstrap
 readelf binutils
-gcc gcc
+gcc gcc libc6-dev
 dockerd docker.io
 iptables iptables
 skopeo skopeo

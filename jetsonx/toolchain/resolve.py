@@ -137,7 +137,7 @@ def _choose_nvcc(target: Target, fetcher: Fetcher, host: Host) -> tuple[Nvcc, st
     constraints = fetch_constraints(
         target, store=fetcher.store, runner=fetcher.runner, console=fetcher.console, offline=fetcher.offline
     )
-    root = fetcher.fetch(tools.nvcc(WHEELS), constraints=constraints, prefix=r"^nvidia/[^/]+/")
+    root = fetcher.fetch(tools.nvcc(WHEELS), constraints=constraints)
     reason = f"no nvcc {target.cuda_version} on this host"
     nvcc = Nvcc(version=target.cuda_version, root=root, origin="NVIDIA's x86-64 wheels")
     return nvcc, f"{nvcc.origin} ({reason})"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from jetsonx.console import Console
@@ -24,6 +25,7 @@ from jetsonx.toolchain.search import which_host
 class Tool:
     """A tool as wheels: what to ask the index for, and which files of the wheels are worth keeping (globs).
 
+    ``moves``: patterns and what to put in their place, applied in turn to the path of each file that is kept.
     ``launcher``: name and text of a script to put beside them.
     """
 
@@ -31,6 +33,7 @@ class Tool:
     requirements: tuple[str, ...]
     keep: tuple[str, ...] = ("*",)
     drop: tuple[str, ...] = ()
+    moves: tuple[tuple[str, str], ...] = ()
     launcher: tuple[str, str] | None = None
 
 
@@ -62,8 +65,14 @@ def zig(version: str) -> Tool:
 
 
 def nvcc(pins: tuple[str, ...]) -> Tool:
-    """NVIDIA's x86-64 compiler wheels. The paths lose their ``nvidia/cuNN`` prefix, as in a toolkit."""
-    return Tool(name="nvcc", requirements=pins, keep=("nvidia/*/bin/*", "nvidia/*/nvvm/*"))
+    """NVIDIA's x86-64 compiler wheels, laid out as a toolkit."""
+    return Tool(
+        name="nvcc",
+        requirements=pins,
+        keep=("nvidia/*/bin/*", "nvidia/*/nvvm/*"),
+        # The wheels of CUDA 13.0 have cicc in bin, where no nvcc looks for it.
+        moves=((r"^nvidia/[^/]+/", ""), (r"^bin/cicc$", "nvvm/bin/cicc")),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,22 +90,20 @@ class Fetcher:
     pins: tuple[Wheel, ...] = ()
     used: list[Wheel] = field(default_factory=list)
 
-    def fetch(self, tool: Tool, *, constraints: tuple[str, ...] = (), prefix: str = "") -> Path:
+    def fetch(self, tool: Tool, *, constraints: tuple[str, ...] = ()) -> Path:
         """The tool's directory in the store, fetched from the wheel index when it is not there.
 
-        ``prefix``: pattern of leading directories to take off each path. Raises DownloadError.
+        Raises DownloadError.
         """
         requirements = tuple(pin_requirement(each, constraints, self.pins) for each in tool.requirements)
-        parts = [requirements, constraints, tool.keep, tool.drop, tool.launcher, prefix]
+        parts = [requirements, constraints, tool.keep, tool.drop, tool.moves, tool.launcher]
         tree = self.store.find("tool", json.dumps(parts))
         if tree is None:
-            tree = self._make(tool, json.dumps(parts), requirements, constraints, prefix)
+            tree = self._make(tool, json.dumps(parts), requirements, constraints)
         self.used.extend(wheel_from_json(each) for each in tree.info["wheels"])
         return tree.path
 
-    def _make(
-        self, tool: Tool, key: str, requirements: tuple[str, ...], constraints: tuple[str, ...], prefix: str
-    ) -> Tree:
+    def _make(self, tool: Tool, key: str, requirements: tuple[str, ...], constraints: tuple[str, ...]) -> Tree:
         fetched = fetch_wheels(
             requirements,
             platform="x86_64",
@@ -110,19 +117,23 @@ class Fetcher:
         for wheel, _ in fetched:
             check_pin(wheel, self.pins)
 
-        def place(path: str) -> str | None:
-            if not _matches(path, tool.keep) or _matches(path, tool.drop):
-                return None
-            return re.sub(prefix, "", path) if prefix else path
-
         def fill(writer: TreeWriter) -> None:
             for wheel, path in fetched:
-                unpack_wheel(path, writer, place, owner=wheel.name)
+                unpack_wheel(path, writer, partial(place_file, tool), owner=wheel.name)
             if tool.launcher is not None:
                 writer.add_file(tool.launcher[0], tool.launcher[1].encode())
 
         info = {"name": tool.name, "wheels": [to_json(wheel) for wheel, _ in fetched]}
         return self.store.create("tool", key, fill, info=info)
+
+
+def place_file(tool: Tool, path: str) -> str | None:
+    """Where a wheel's file goes in the tool's tree; None when it is not kept."""
+    if not _matches(path, tool.keep) or _matches(path, tool.drop):
+        return None
+    for pattern, replacement in tool.moves:
+        path = re.sub(pattern, replacement, path)
+    return path
 
 
 def pin_requirement(text: str, constraints: Sequence[str], pins: Sequence[Wheel]) -> str:

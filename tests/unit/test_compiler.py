@@ -12,6 +12,7 @@ from jetsonx.catalog import CudaFacts, load_catalog
 from jetsonx.runner import Command, Completed, Runner
 from jetsonx.toolchain.compiler import cross_argv, find_compilers, judge_version, probe_flags, zig_compiler
 from jetsonx.toolchain.search import SHIM_MARK, which_host
+from jetsonx.toolchain.tools import nvcc, place_file
 from tests.unit.toolchain_values import GCC
 
 SYSROOT = Path("/trees/sysroot")
@@ -147,3 +148,19 @@ def test_shims_on_path_are_not_programs_of_the_host(tmp_path: Path, monkeypatch:
     (tmp_path / "sdk" / SHIM_MARK).parent.mkdir()
     (tmp_path / "sdk" / SHIM_MARK).write_text("")
     assert which_host("g++") == f"{tmp_path}/host/g++"
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("nvidia/cu13/bin/nvcc", "bin/nvcc"),
+        ("nvidia/cu13/bin/crt/link.stub", "bin/crt/link.stub"),
+        ("nvidia/cu13/nvvm/bin/cicc", "nvvm/bin/cicc"),
+        ("nvidia/cu13/bin/cicc", "nvvm/bin/cicc"),  # CUDA 13.0
+        ("nvidia/cu13/nvvm/libdevice/libdevice.10.bc", "nvvm/libdevice/libdevice.10.bc"),
+        ("nvidia/cu13/lib/libnvvm.so.4", None),
+        ("nvidia_cuda_nvcc-13.2.78.dist-info/METADATA", None),
+    ],
+)
+def test_nvidias_wheels_become_a_toolkit(path: str, place: str | None) -> None:
+    assert place_file(nvcc(()), path) == place
