@@ -230,7 +230,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CudaFacts:
-    """A CUDA toolkit's limits. Compiler limits are majors; None where not known. ``sms`` is empty where not read."""
+    """A CUDA toolkit's limits. Compiler limits are majors; None where not known. ``sms`` is empty where not read.
+
+    ``nvcc_wheels``: version of the x86-64 compiler's wheels to take in place of the release's own, which do not work.
+    """
 
     version: str
     gcc_max: int
@@ -244,6 +247,7 @@ class CudaFacts:
     zig: str | None = None
     zig_clang: str | None = None
     nvcc_on_index: bool = False
+    nvcc_wheels: str | None = None
     min_cmake: str | None = None
     ptx_isa: str | None = None
     note: str | None = None

@@ -137,6 +137,9 @@ def _choose_nvcc(target: Target, fetcher: Fetcher, host: Host) -> tuple[Nvcc, st
     constraints = fetch_constraints(
         target, store=fetcher.store, runner=fetcher.runner, console=fetcher.console, offline=fetcher.offline
     )
+    if target.cuda.nvcc_wheels is not None:
+        others = [line for line in constraints if re.split(r"[^\w-]", line)[0] not in WHEELS]
+        constraints = (*others, *(f"{name}=={target.cuda.nvcc_wheels}" for name in WHEELS))
     root = fetcher.fetch(tools.nvcc(WHEELS), constraints=constraints)
     reason = f"no nvcc {target.cuda_version} on this host"
     nvcc = Nvcc(version=target.cuda_version, root=root, origin="NVIDIA's x86-64 wheels")

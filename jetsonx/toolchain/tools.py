@@ -70,8 +70,7 @@ def nvcc(pins: tuple[str, ...]) -> Tool:
         name="nvcc",
         requirements=pins,
         keep=("nvidia/*/bin/*", "nvidia/*/nvvm/*"),
-        # The wheels of CUDA 13.0 have cicc in bin, where no nvcc looks for it.
-        moves=((r"^nvidia/[^/]+/", ""), (r"^bin/cicc$", "nvvm/bin/cicc")),
+        moves=((r"^nvidia/[^/]+/", ""),),
     )
 
 

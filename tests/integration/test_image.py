@@ -89,6 +89,7 @@ def image(
 
 def unpack(image: Path, root: Path) -> Path:
     [described] = json.loads((image / "manifest.json").read_bytes())
+    root.mkdir(exist_ok=True)
     for each in described["Layers"]:
         subprocess.run(["tar", "-xf", str(image / each), "-C", str(root)], check=True)
     return root

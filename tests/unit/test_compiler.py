@@ -156,7 +156,6 @@ def test_shims_on_path_are_not_programs_of_the_host(tmp_path: Path, monkeypatch:
         ("nvidia/cu13/bin/nvcc", "bin/nvcc"),
         ("nvidia/cu13/bin/crt/link.stub", "bin/crt/link.stub"),
         ("nvidia/cu13/nvvm/bin/cicc", "nvvm/bin/cicc"),
-        ("nvidia/cu13/bin/cicc", "nvvm/bin/cicc"),  # CUDA 13.0
         ("nvidia/cu13/nvvm/libdevice/libdevice.10.bc", "nvvm/libdevice/libdevice.10.bc"),
         ("nvidia/cu13/lib/libnvvm.so.4", None),
         ("nvidia_cuda_nvcc-13.2.78.dist-info/METADATA", None),
