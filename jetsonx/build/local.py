@@ -55,7 +55,6 @@ def run_plan(plan: BuildPlan, out: Path, *, key: str, targets: str, runner: Runn
         _run(step, targets, runner, console)
         state[step.say] = str(step.command)
         (build / _STATE).write_text(json.dumps(state))
-    (build / _STATE).write_text(json.dumps(state))
     outputs = find_outputs(plan.products, plan.outputs, skip=[out / "files"])
     changed = _collect(outputs, out / "files")
     if plan.compdb is not None and plan.compdb.is_file():

@@ -157,6 +157,8 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
     done = _load_done(prepared, built, done_key)
     if done is not None:
         return Result(prepared=prepared, built=built, report=None, image=None, summary=done)
+    from jetsonx.verify.report import device_names  # like the rest of verify, only when there is something to check
+
     (prepared.out / _DONE).unlink(missing_ok=True)
     report = _check(prepared, built)
     _write(prepared.out / "report.json", report.to_json())
@@ -181,14 +183,6 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
     }
     _write(prepared.out / _DONE, summary)
     return Result(prepared=prepared, built=built, report=report, image=image, summary=summary)
-
-
-def device_names(file: object) -> tuple[str, ...]:
-    """What a checked file holds for the GPU, as people name it: "sm_87", "PTX 110"."""
-    from jetsonx.verify import report
-    from jetsonx.verify.facts import FileFacts
-
-    return report.device_names(file) if isinstance(file, FileFacts) else ()
 
 
 def _check(prepared: Prepared, built: Built) -> Report:
@@ -228,7 +222,7 @@ def _find_programs(project: Project, target: Target, fetcher: Fetcher) -> Progra
     ccache = shutil.which("ccache") or shutil.which("sccache")
     if system == "cmake":
         minimum = target.cuda.min_cmake if target.cuda and target.cuda.min_cmake else "3.18"
-        return Programs(ninja=ninja, ccache=ccache, cmake=tools.find_cmake(fetcher, minimum)[0])
+        return Programs(ninja=ninja, ccache=ccache, cmake=tools.find_cmake(fetcher, minimum))
     if system == "meson":
         return Programs(ninja=ninja, ccache=ccache, meson=tools.find_meson(fetcher))
     return Programs(ninja=ninja, ccache=ccache)

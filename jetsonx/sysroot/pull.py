@@ -266,10 +266,10 @@ def _suite(codename: str) -> Suite:
 
 
 def _pinned_debs(target: Target, suite: Suite, debs: Sequence[Package], tools: _Tools) -> dict[str, Path]:
-    lacking = [deb for deb in debs if tools.store.download(deb.sha256) is None]
+    paths = {deb.sha256: path for deb in debs if (path := tools.store.download(deb.sha256)) is not None}
+    lacking = [deb for deb in debs if deb.sha256 not in paths]
     if not lacking:
-        paths = {deb.sha256: tools.store.download(deb.sha256) for deb in debs}
-        return {sha256: path for sha256, path in paths.items() if path is not None}
+        return paths
     if tools.offline:
         raise DownloadError(
             f"offline, and the cache lacks {len(lacking)} of the {len(debs)} packages that the sysroot is made of: "

@@ -168,19 +168,15 @@ def find_ninja(fetcher: Fetcher, which: Callable[[str], str | None] = which_host
     return _program(fetcher.fetch(NINJA), "ninja")
 
 
-def find_cmake(fetcher: Fetcher, minimum: str, which: Callable[[str], str | None] = which_host) -> tuple[str, str]:
-    """Path of a CMake of at least that version, and why it was chosen: the host's, else the wheel's."""
+def find_cmake(fetcher: Fetcher, minimum: str, which: Callable[[str], str | None] = which_host) -> str:
+    """Path of a CMake of at least that version: the host's, else the wheel's."""
     path = which("cmake")
-    if path is None:
-        reason = "no cmake on this host"
-    else:
+    if path is not None:
         match = re.search(r"version (\d+)\.(\d+)", fetcher.runner.run(Command(argv=(path, "--version"))).stdout)
         version = (int(match[1]), int(match[2])) if match else (0, 0)
-        wanted = tuple(int(part) for part in minimum.split("."))
-        if version >= wanted:
-            return path, f"cmake {version[0]}.{version[1]} of this host"
-        reason = f"this host's {version[0]}.{version[1]} is older than {minimum}"
-    return _program(fetcher.fetch(CMAKE), "cmake"), f"cmake wheel ({reason})"
+        if version >= tuple(int(part) for part in minimum.split(".")):
+            return path
+    return _program(fetcher.fetch(CMAKE), "cmake")
 
 
 def find_meson(fetcher: Fetcher, which: Callable[[str], str | None] = which_host) -> tuple[str, ...]:

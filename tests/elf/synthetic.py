@@ -15,6 +15,17 @@ REL, EXEC, DYN = 1, 2, 3
 _BASE = 0x10000  # where the one segment is loaded
 
 
+@dataclass(frozen=True)
+class FakeTarget:
+    """As much of a target as the checks look at."""
+
+    name: str = "orin-nano@39.2.0"
+    glibc: str = "2.39"
+    glibcxx: str = "GLIBCXX_3.4.33"
+    sm: int = 87
+    interpreter: str = "/lib/ld-linux-aarch64.so.1"
+
+
 @dataclass(kw_only=True)
 class ElfSpec:
     """A little-endian 64-bit ELF file to be. ``version_needs``: library -> versions, "~" before a weak one.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,16 +19,8 @@ from jetsonx.toolchain.tools import Fetcher, Tool
 from jetsonx.verify.elf import read_elf
 from jetsonx.verify.facts import load_file
 from jetsonx.verify.outputs import check_outputs
+from tests.elf.synthetic import FakeTarget
 from tests.integration.conftest import Need, Run
-
-
-@dataclass(frozen=True)
-class FakeTarget:
-    name: str = "orin-nano@39.2.0"
-    glibc: str = "2.39"
-    glibcxx: str = "GLIBCXX_3.4.33"
-    sm: int = 87
-    interpreter: str = "/lib/ld-linux-aarch64.so.1"
 
 
 def run(*argv: str, cwd: Path) -> str:

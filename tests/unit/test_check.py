@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
@@ -12,16 +12,7 @@ from jetsonx.verify.elf import ElfFacts, VersionNeed
 from jetsonx.verify.facts import FileFacts
 from jetsonx.verify.fatbin import Entry, Fatbin
 from jetsonx.verify.report import Finding, Report
-
-
-@dataclass(frozen=True)
-class FakeTarget:
-    name: str = "orin-nano@39.2.0"
-    glibc: str = "2.39"
-    glibcxx: str = "GLIBCXX_3.4.33"
-    sm: int = 87
-    interpreter: str = "/lib/ld-linux-aarch64.so.1"
-
+from tests.elf.synthetic import FakeTarget
 
 ORIN = FakeTarget()
 THOR = FakeTarget(name="agx-thor@39.2.0", sm=110)

@@ -16,6 +16,7 @@ from tests.elf.synthetic import (
     REL,
     X86_64,
     ElfSpec,
+    FakeTarget,
     cubin_entry,
     cuda_program,
     make_archive,
@@ -24,16 +25,6 @@ from tests.elf.synthetic import (
     make_fatbin,
     ptx_entry,
 )
-
-
-@dataclass(frozen=True)
-class FakeTarget:
-    name: str = "orin-nano@39.2.0"
-    glibc: str = "2.39"
-    glibcxx: str = "GLIBCXX_3.4.33"
-    sm: int = 87
-    interpreter: str = "/lib/ld-linux-aarch64.so.1"
-
 
 MULTIARCH = "usr/lib/aarch64-linux-gnu"
 CUDA_LIB = "usr/local/cuda-13.2/targets/sbsa-linux/lib"
