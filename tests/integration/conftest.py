@@ -29,6 +29,12 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
             item.add_marker(pytest.mark.integration)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_ccache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A compiler cache of the tests' own: with the user's, a second run would test ccache instead of the compilers."""
+    os.environ["CCACHE_DIR"] = str(tmp_path_factory.mktemp("ccache"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
     """How a program ended."""
