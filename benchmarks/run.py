@@ -11,40 +11,21 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from benchmarks import image_pull
+from benchmarks.measure import Timing, measure, nothing, peak_memory
 from jetsonx.sysroot.mirrors import load_host, resolve_sources
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/RESULTS.md"
 JETSONX = str(Path(sys.executable).with_name("jetsonx"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """Wall-clock seconds of each run, and the largest peak memory of any."""
-
-    seconds: tuple[float, ...]
-    peak_kib: int
-
-    @property
-    def median_s(self) -> float:
-        return statistics.median(self.seconds)
-
-    def __str__(self) -> str:
-        return f"{self.median_s:.3f} s ({min(self.seconds):.3f}-{max(self.seconds):.3f})"
-
-
-def nothing() -> None:
-    """What has to be done before a run: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,27 +40,6 @@ class Case:
     runs: int = 7
     shown_ours: str
     shown_theirs: str = ""
-
-
-def measure(argv: list[str], before: Callable[[], None]) -> float:
-    before()
-    started = time.perf_counter()
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    _, words = process.communicate()
-    elapsed = time.perf_counter() - started
-    if process.returncode != 0:
-        sys.exit(f"{argv} failed:\n{words}")
-    return elapsed
-
-
-def peak_memory(argv: list[str], before: Callable[[], None]) -> int:
-    """Peak resident KiB of a command, from the kernel's accounting of a child's children."""
-    before()
-    code = (
-        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, "
-        "stderr=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    )
-    return int(subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True).stdout)
 
 
 def run(case: Case) -> str:
@@ -245,7 +205,10 @@ def main() -> None:
     os.environ["CCACHE_DISABLE"] = "1"  # compilers are compared, not caches
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # containers set it; people's machines keep compiled modules
     with tempfile.TemporaryDirectory(prefix="jetsonx-bench-") as name:
-        texts = [run(case) for case in cases(Path(name)) if only in case.name]
+        work = Path(name)
+        texts = [run(case) for case in cases(work) if only in case.name]
+        if only in image_pull.NAME:
+            texts.append(image_pull.run(work))
     if not only:
         head = f"# Results of `make bench`\n\n{date.today().isoformat()}, on {machine()}.\n"
         RESULTS.write_text("\n".join([head, *(f"{text}\n" for text in texts)]))

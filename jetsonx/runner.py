@@ -7,6 +7,7 @@ be pasted into a shell, and ends the whole process group when the user presses C
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shlex
 import signal
@@ -72,11 +73,16 @@ class Runner:
         *,
         on_line: Callable[[str], None] | None = None,
         status_fd: Callable[[str], None] | None = None,
+        stdin: bytes | Path | None = None,
+        stdout: Path | Callable[[IO[bytes]], None] | None = None,
     ) -> Completed:
         """Run to the end and return how it ended; never raises for a non-zero exit.
 
         ``on_line`` receives each line of standard error as it comes, and of standard output too. ``status_fd``, when
         given, receives the lines the program writes to the descriptor whose number replaces ``{status_fd}`` in argv.
+        ``stdin`` is what the program reads, nothing by default. ``stdout`` takes standard output as bytes instead of
+        lines: a file is appended to, a function reads the stream, in the calling thread; what it raises ends the
+        program and is passed on.
 
         Raises HostError when the program is not there.
         """
@@ -89,11 +95,13 @@ class Runner:
                 argv = tuple(word.replace("{status_fd}", str(write_end)) for word in argv)
                 pass_fds = (write_end,)
                 stack.callback(os.close, read_end)
-            process = self._start(command, argv, pass_fds)
+            process = self._start(stack, command, argv, pass_fds, stdin, stdout)
             if status_fd is not None:
                 os.close(write_end)
                 _pump(stack, os.fdopen(os.dup(read_end), errors="replace"), status_fd)
-            return self._collect(stack, command, process, on_line)
+            if isinstance(stdin, bytes):
+                _feed(stack, process, stdin)
+            return self._collect(stack, command, process, on_line, stdout if callable(stdout) else None)
 
     def replace(self, command: Command) -> int:
         """Run with the user's own terminal as input and output, and return the exit status as a shell would."""
@@ -104,17 +112,27 @@ class Runner:
             raise _missing(command, error) from None
         return 128 - status if status < 0 else status
 
-    def _start(self, command: Command, argv: tuple[str, ...], pass_fds: tuple[int, ...]) -> subprocess.Popen[str]:
+    def _start(
+        self,
+        stack: contextlib.ExitStack,
+        command: Command,
+        argv: tuple[str, ...],
+        pass_fds: tuple[int, ...],
+        stdin: bytes | Path | None,
+        stdout: Path | Callable[[IO[bytes]], None] | None,
+    ) -> subprocess.Popen[bytes]:
+        source: int | IO[bytes] = subprocess.DEVNULL if stdin is None else subprocess.PIPE
+        if isinstance(stdin, Path):
+            source = stack.enter_context(stdin.open("rb"))
+        sink = stack.enter_context(stdout.open("ab")) if isinstance(stdout, Path) else subprocess.PIPE
         try:
             return subprocess.Popen(
                 argv,
                 cwd=command.cwd,
                 env=_environment(command),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdin=source,
+                stdout=sink,
                 stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
                 pass_fds=pass_fds,
                 start_new_session=True,  # so that Ctrl-C reaches us alone and we end the whole group, grandchildren too
             )
@@ -125,8 +143,9 @@ class Runner:
         self,
         stack: contextlib.ExitStack,
         command: Command,
-        process: subprocess.Popen[str],
+        process: subprocess.Popen[bytes],
         on_line: Callable[[str], None] | None,
+        read: Callable[[IO[bytes]], None] | None,
     ) -> Completed:
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
         stdout: list[str] = []
@@ -140,10 +159,14 @@ class Runner:
             if on_line is not None:
                 on_line(line)
 
-        assert process.stdout is not None  # noqa: S101 - PIPE was asked for above; tells mypy
-        assert process.stderr is not None  # noqa: S101
-        readers = [_pump(stack, process.stdout, take_stdout), _pump(stack, process.stderr, take)]
+        assert process.stderr is not None  # noqa: S101 - PIPE was asked for above; tells mypy
+        readers = [_pump(stack, _lines(process.stderr), take)]
+        if process.stdout is not None and read is None:
+            readers.append(_pump(stack, _lines(process.stdout), take_stdout))
         with _group_ended(process):
+            if process.stdout is not None and read is not None:
+                with process.stdout as stream:
+                    read(stream)
             for reader in readers:
                 reader.join()
             status = process.wait()
@@ -164,6 +187,24 @@ def _missing(command: Command, error: OSError) -> HostError:
     )
 
 
+def _lines(stream: IO[bytes]) -> IO[str]:
+    return io.TextIOWrapper(stream, errors="replace")
+
+
+def _feed(stack: contextlib.ExitStack, process: subprocess.Popen[bytes], data: bytes) -> None:
+    """Write a program's standard input from a thread of its own: it may answer before it has read all of it."""
+    stream = process.stdin
+    assert stream is not None  # noqa: S101 - PIPE was asked for; tells mypy
+
+    def work() -> None:
+        with contextlib.suppress(BrokenPipeError), stream:  # a program need not read what it is given
+            stream.write(data)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    stack.callback(thread.join, 1.0)
+
+
 def _pump(stack: contextlib.ExitStack, stream: IO[str], take: Callable[[str], None]) -> threading.Thread:
     """Feed a text stream to ``take`` line by line from a thread of its own; joined when ``stack`` closes."""
 
@@ -179,7 +220,7 @@ def _pump(stack: contextlib.ExitStack, stream: IO[str], take: Callable[[str], No
 
 
 @contextlib.contextmanager
-def _group_ended(process: subprocess.Popen[str]) -> Iterator[None]:
+def _group_ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """End the process group politely, then firmly, when the block is left by an exception."""
     try:
         yield

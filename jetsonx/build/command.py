@@ -16,12 +16,10 @@ from jetsonx.build.pipeline import (
     output_directory,
     prepare,
 )
-from jetsonx.console import Console
 from jetsonx.errors import ConfigError, DownloadError, HostError
 from jetsonx.project import Project, load_project
 from jetsonx.project.lock import FILE_NAME, Lock, load_lock, write_lock
-from jetsonx.runner import Runner
-from jetsonx.sysroot.store import Store
+from jetsonx.sysroot.effects import Effects
 from jetsonx.toolchain.tools import Fetcher
 
 
@@ -36,7 +34,6 @@ class Request:
     jobs: int | None = None
     locked: bool = False
     refresh: bool = False
-    offline: bool = False
 
 
 def load_request(request: Request) -> Project:
@@ -54,24 +51,24 @@ def load_request(request: Request) -> Project:
     return project
 
 
-def build(request: Request, store: Store, runner: Runner, console: Console) -> tuple[Result, ...]:
+def build(request: Request, effects: Effects) -> tuple[Result, ...]:
     """Build every release. The output directory of each is locked while it is written."""
     project = load_request(request)
-    fetcher = Fetcher(store=store, runner=runner, console=console, offline=request.offline)
+    fetcher = Fetcher(effects=effects)
     results = []
     for prepared in _prepared(request, project, fetcher):
-        console.say(f"building {project.name} for {prepared.names}")
+        effects.console.say(f"building {project.name} for {prepared.names}")
         for line in prepared.sdk.why:
-            console.command(f"  {line}")
-        with store.lock(f"build-{prepared.out}"):
+            effects.console.command(f"  {line}")
+        with effects.store.lock(f"build-{prepared.out}"):
             results.append(build_release(prepared, fetcher))
     return tuple(results)
 
 
-def plan_lines(request: Request, store: Store, runner: Runner, console: Console) -> Iterator[str]:
+def plan_lines(request: Request, effects: Effects) -> Iterator[str]:
     """What ``build`` would run, as lines a shell takes; what would have to be fetched first is said, not fetched."""
     project = load_request(request)
-    fetcher = Fetcher(store=store, runner=runner, console=console, offline=True)
+    fetcher = Fetcher(effects=replace(effects, offline=True))
     try:
         plans = list(_prepared(request, project, fetcher, write=False))
     except DownloadError as error:
@@ -94,7 +91,9 @@ def _prepared(request: Request, project: Project, fetcher: Fetcher, *, write: bo
     base = request.output or project.root / "out"
     lock_path = project.root / FILE_NAME
     lock = load_lock(lock_path)
-    fetcher = replace(fetcher, pins=() if request.refresh else lockfile.tool_pins(lock))
+    if not request.refresh:
+        wheels, archives = lockfile.tool_pins(lock)
+        fetcher = replace(fetcher, pins=wheels, archive_pins=archives)
     options = Options(locked=request.locked, refresh=request.refresh)
     for targets in groups:
         out = output_directory(base, targets, several=len(groups) > 1)
@@ -108,10 +107,10 @@ def _keep_lock(lock: Lock | None, path: Path, prepared: Prepared, fetcher: Fetch
     """Write down what was taken; a directory that cannot be written is no reason to fail the build."""
     target = prepared.targets[0]
     request = lockfile.request_key(prepared.project, target)
-    tools = (*prepared.sdk.wheels, *fetcher.used)
-    new = lockfile.lock_build(lock, target, request, prepared.sysroot, tools, refresh=refresh)
+    wheels, archives = (*prepared.sdk.wheels, *fetcher.used), (*prepared.sdk.archives, *fetcher.used_archives)
+    new = lockfile.lock_build(lock, target, request, prepared.sysroot.pins, wheels, archives, refresh=refresh)
     try:
         write_lock(path, new)
     except HostError as error:
-        fetcher.console.warn(error.message)
+        fetcher.effects.console.warn(error.message)
     return new

@@ -8,23 +8,22 @@ from pathlib import Path
 from jetsonx.build.command import Request, build
 from jetsonx.build.emulate import emulator_command
 from jetsonx.build.show import summary_lines
-from jetsonx.console import Console, amount
+from jetsonx.console import amount
 from jetsonx.errors import HostError
 from jetsonx.runner import Runner
-from jetsonx.sysroot.store import Store
+from jetsonx.sysroot.effects import Effects
 
 SAMPLE = "vector-add"
 
 
-def run_demo(
-    directory: Path, targets: tuple[str, ...], *, offline: bool, store: Store, runner: Runner, console: Console
-) -> None:
+def run_demo(directory: Path, targets: tuple[str, ...], effects: Effects) -> None:
     """Copy the sample to ``directory``, build it there and say what was done and what comes next."""
     project = directory / SAMPLE
     _copy_sample(project)
+    console = effects.console
     console.say(f"1. the sample {SAMPLE} is in {project}")
-    request = Request(directory=project, targets=targets, offline=offline)
-    results = build(request, store, runner, console)
+    request = Request(directory=project, targets=targets)
+    results = build(request, effects)
     for result in results:
         prepared = result.prepared
         console.out(f"2. built for {prepared.names} in {prepared.out}")
@@ -38,7 +37,7 @@ def run_demo(
         console.out(f"4. packed as an OCI image{held} in {prepared.out / 'image'}")
         console.out(f"     into Docker:  tar -C {prepared.out / 'image'} -c . | docker load")
     console.out("5. started under QEMU user emulation (no GPU there)")
-    for line in _try_it(results[0].prepared.out, runner):
+    for line in _try_it(results[0].prepared.out, effects.runner):
         console.out(f"     {line}")
     console.out("next:")
     console.out(f"     change {project / 'vector_add.cu'} and run: jetsonx build {project}")

@@ -4,42 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from shlex import quote
 
 from jetsonx.catalog import load_catalog, resolve_target
-from jetsonx.console import Console
-from jetsonx.runner import Runner
-from jetsonx.sysroot.pull import Sysroot, pull_sysroot
-from jetsonx.sysroot.store import Store
+from jetsonx.sysroot.effects import Effects
+from jetsonx.sysroot.pull import Request, Sysroot, pull_sysroot
 from jetsonx.toolchain.resolve import Host, resolve_sdk
 from jetsonx.toolchain.sdk import Sdk
+from jetsonx.toolchain.toolkit import choose_toolkit
 from jetsonx.toolchain.tools import Fetcher
 
 
 def load_sdk(
-    target: str,
-    *,
-    packages: tuple[str, ...],
-    wheels: tuple[str, ...],
-    compiler: str,
-    offline: bool,
-    store: Store,
-    runner: Runner,
-    console: Console,
+    target: str, request: Request, effects: Effects, *, compiler: str, cuda: str | None = None
 ) -> tuple[Sysroot, Sdk]:
-    """The sysroot and SDK of one target. Raises ConfigError, HostError and DownloadError."""
-    resolved = resolve_target(load_catalog(), target)
-    sysroot = pull_sysroot(
-        resolved,
-        packages=packages,
-        wheels=wheels,
-        store=store,
-        runner=runner,
-        console=console,
-        offline=offline,
-    )
-    fetcher = Fetcher(store=store, runner=runner, console=console, offline=offline)
-    sdk = resolve_sdk((resolved,), sysroot, compiler=compiler, fetcher=fetcher, host=Host(environ=os.environ))
+    """The sysroot and SDK of one target. ``cuda``: another CUDA version than the release's. Raises ConfigError, HostError and DownloadError."""
+    host = Host(environ=os.environ)
+    resolved, toolkit = choose_toolkit(resolve_target(load_catalog(), target), host, runner=effects.runner, asked=cuda)
+    sysroot = pull_sysroot(resolved, replace(request, toolkit=toolkit), effects)
+    sdk = resolve_sdk((resolved,), sysroot, compiler=compiler, fetcher=Fetcher(effects=effects), host=host)
     return sysroot, sdk
 
 

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 from jetsonx.catalog import Target
 from jetsonx.errors import ConfigError
 from jetsonx.project import Project
-from jetsonx.project.lock import EMPTY_LOCK, FILE_NAME, Lock, LockedPackage, LockedSysroot, LockedWheel
-from jetsonx.sysroot.package import Package, Pins, Wheel
-from jetsonx.sysroot.pull import Sysroot
+from jetsonx.project.lock import (
+    EMPTY_LOCK,
+    FILE_NAME,
+    Lock,
+    LockedArchive,
+    LockedLayer,
+    LockedPackage,
+    LockedSysroot,
+    LockedWheel,
+)
+from jetsonx.sysroot.package import Archive, ImagePin, LayerPin, Package, Pins, Wheel
+
+_T = TypeVar("_T")
 
 
 def request_key(project: Project, target: Target) -> str:
     """Names what a project asks of a sysroot; a lock made for another request does not hold."""
-    parts = [target.release.l4t, sorted(project.sysroot.packages), sorted(project.sysroot.wheels), project.sysroot.full]
+    section = project.sysroot
+    parts = [target.release.l4t, sorted(section.packages), sorted(section.wheels), section.full]
+    # What came later counts only where it is used: a lock file from before still holds.
+    later = [section.source, sorted(section.cuda), project.target.cuda]
+    parts += [later] if later != ["auto", [], None] else []
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
@@ -29,20 +44,7 @@ def find_pins(
     """
     entry = lock.sysroot_of(target.release.l4t) if lock else None
     if entry is not None and entry.key == request and not refresh:
-        return Pins(
-            suite=entry.suite,
-            packages=tuple(
-                Package(
-                    name=each.name,
-                    version=each.version,
-                    filename=each.filename,
-                    sha256=each.sha256,
-                    size_bytes=each.size_bytes,
-                )
-                for each in entry.package
-            ),
-            wheels=tuple(_wheel(each) for each in entry.wheel),
-        )
+        return _pins(entry)
     if locked:
         reason = "has nothing for" if entry is None else "was made for other packages or wheels than jetsonx.toml asks"
         raise ConfigError(
@@ -52,42 +54,63 @@ def find_pins(
     return None
 
 
-def tool_pins(lock: Lock | None) -> tuple[Wheel, ...]:
-    """The wheels of the toolchain that a lock holds."""
-    return tuple(_wheel(each) for each in lock.tool) if lock else ()
+def _pins(entry: LockedSysroot) -> Pins:
+    image = ImagePin(
+        reference=entry.origin, digest=entry.manifest, layers=tuple(_as(LayerPin, each) for each in entry.layer)
+    )
+    return Pins(
+        suite=entry.suite,
+        packages=tuple(_as(Package, each) for each in entry.package),
+        wheels=tuple(_as(Wheel, each) for each in entry.wheel),
+        archives=tuple(_as(Archive, each) for each in entry.archive),
+        source=entry.source,
+        origin=entry.origin,
+        image=image if entry.manifest else None,
+        base=entry.base,
+    )
+
+
+def tool_pins(lock: Lock | None) -> tuple[tuple[Wheel, ...], tuple[Archive, ...]]:
+    """The wheels and archives of the toolchain that a lock holds."""
+    if lock is None:
+        return (), ()
+    return tuple(_as(Wheel, each) for each in lock.tool), tuple(_as(Archive, each) for each in lock.tool_archive)
 
 
 def lock_build(
-    lock: Lock | None, target: Target, request: str, sysroot: Sysroot, tools: Iterable[Wheel], *, refresh: bool
+    lock: Lock | None,
+    target: Target,
+    request: str,
+    pins: Pins,
+    tools: Iterable[Wheel],
+    archives: Iterable[Archive] = (),
+    *,
+    refresh: bool,
 ) -> Lock:
-    """The lock with what this build's sysroot and tools are made of.
+    """The lock with what this build's sysroot (its ``pins``) and tools are made of.
 
     Tools that other machines or releases needed stay in it, until ``refresh``.
     """
     entry = LockedSysroot(
         release=target.release.l4t,
         key=request,
-        suite=sysroot.suite.codename,
-        package=tuple(
-            LockedPackage(
-                name=each.name,
-                version=each.version,
-                sha256=each.sha256,
-                size_bytes=each.size_bytes,
-                filename=each.filename,
-            )
-            for each in sysroot.packages
-        ),
-        wheel=tuple(_locked(each) for each in sysroot.wheels),
+        source=pins.source,  # type: ignore[arg-type]  # a Source's kind, never "auto" once it was pulled
+        suite=pins.suite,
+        origin=pins.origin,
+        base=pins.base,
+        manifest=pins.image.digest if pins.image else "",
+        layer=tuple(_as(LockedLayer, each) for each in pins.image.layers) if pins.image else (),
+        package=tuple(_as(LockedPackage, each) for each in pins.packages),
+        wheel=tuple(_as(LockedWheel, each) for each in pins.wheels),
+        archive=tuple(_as(LockedArchive, each) for each in pins.archives),
     )
     before = lock or EMPTY_LOCK
-    kept = () if refresh else before.tool
-    return replace(before, tool=tuple({*kept, *map(_locked, tools)})).with_sysroot(entry)
+    wheels = {*(() if refresh else before.tool), *(_as(LockedWheel, each) for each in tools)}
+    kept = {*(() if refresh else before.tool_archive), *(_as(LockedArchive, each) for each in archives)}
+    return replace(before, tool=tuple(wheels), tool_archive=tuple(kept)).with_sysroot(entry)
 
 
-def _wheel(locked: LockedWheel) -> Wheel:
-    return Wheel(name=locked.name, version=locked.version, filename=locked.filename, sha256=locked.sha256)
-
-
-def _locked(wheel: Wheel) -> LockedWheel:
-    return LockedWheel(name=wheel.name, version=wheel.version, sha256=wheel.sha256, filename=wheel.filename)
+def _as(cls: type[_T], value: Any) -> _T:
+    """The value as another dataclass: the fields that both have."""
+    names = {field.name for field in fields(cls)} & {field.name for field in fields(value)}  # type: ignore[arg-type]
+    return cls(**{name: getattr(value, name) for name in names})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jetsonx import __version__
@@ -11,7 +12,7 @@ from jetsonx.build.source import find_image_files
 from jetsonx.errors import ConfigError
 from jetsonx.image.app import read_app_file
 from jetsonx.image.closure import needed_closure
-from jetsonx.image.minimal import Deb
+from jetsonx.image.minimal import SYSTEM_LIBRARIES, Deb, system_files
 from jetsonx.image.oci import Image
 from jetsonx.image.pack import plan_image, write_image
 from jetsonx.sysroot.deb import read_control
@@ -40,10 +41,12 @@ def pack(prepared: Prepared, built: Built, revision: Revision | None, fetcher: F
         packages=frozenset(package.name for package in sysroot.packages),
         library_dirs=(*_SYSTEM_DIRS, cuda_libraries),
         driver_libraries=target.line.driver_libraries,
+        also=() if sysroot.is_packaged else SYSTEM_LIBRARIES,
     )
-    paths = fetch_debs(
-        sysroot, target, store=fetcher.store, runner=fetcher.runner, console=fetcher.console, offline=fetcher.offline
-    )
+    if not sysroot.is_packaged:
+        loose = sorted({*closure.loose, *system_files(sysroot.path)})
+        closure = replace(closure, loose=tuple(loose))
+    paths = fetch_debs(sysroot, target, fetcher.effects)
     debs = {
         package.name: Deb(name=package.name, version=package.version, sha256=package.sha256, path=paths[package.name])
         for package in sysroot.packages
@@ -57,7 +60,7 @@ def pack(prepared: Prepared, built: Built, revision: Revision | None, fetcher: F
         sysroot=sysroot.path,
         sysroot_digest=sysroot.digest,
         debs=debs,
-        origin=sysroot.suite,
+        origin=sysroot.suite or target.line.suite,
         driver_dirs=target.line.tegra_library_dirs,
         entrypoint=project.image.entrypoint,
         command=project.image.cmd,

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +25,14 @@ from jetsonx.catalog import Target, load_catalog, resolve_target
 from jetsonx.errors import ConfigError
 from jetsonx.project import Project
 from jetsonx.project.lock import Lock
+from jetsonx.sysroot.cuda import Toolkit
+from jetsonx.sysroot.pull import Request as SysrootRequest
 from jetsonx.sysroot.pull import Sysroot, pull_sysroot
+from jetsonx.sysroot.source import parse_source
 from jetsonx.toolchain import tools
 from jetsonx.toolchain.resolve import Host, resolve_sdk
 from jetsonx.toolchain.sdk import Sdk
+from jetsonx.toolchain.toolkit import choose_toolkit
 from jetsonx.toolchain.tools import Fetcher
 
 if TYPE_CHECKING:
@@ -114,20 +118,12 @@ def prepare(
     source = source_directory(project)
     out = out.resolve()
     request = lockfile.request_key(project, targets[0])
-    pins = lockfile.find_pins(lock, project, targets[0], request, locked=options.locked, refresh=options.refresh)
-    sysroot = pull_sysroot(
-        targets[0],
-        packages=project.sysroot.packages,
-        wheels=project.sysroot.wheels,
-        full=project.sysroot.full,
-        store=fetcher.store,
-        runner=fetcher.runner,
-        console=fetcher.console,
-        offline=fetcher.offline,
-        pins=pins,
-        refresh=options.refresh,
-    )
     host = Host(environ=os.environ)
+    chosen = [choose_toolkit(target, host, runner=fetcher.runner, asked=project.target.cuda) for target in targets]
+    targets = tuple(target for target, _ in chosen)
+    pins = lockfile.find_pins(lock, project, targets[0], request, locked=options.locked, refresh=options.refresh)
+    wanted = sysroot_request(project, chosen[0][1])
+    sysroot = pull_sysroot(targets[0], wanted, fetcher.effects, pins=pins, refresh=options.refresh)
     sdk = resolve_sdk(targets, sysroot, compiler=project.build.compiler, fetcher=fetcher, host=host)
     inputs = Inputs(
         project=project,
@@ -141,6 +137,22 @@ def prepare(
     return Prepared(project=project, targets=targets, sysroot=sysroot, sdk=sdk, plan=plan_build(inputs), out=out)
 
 
+def sysroot_request(project: Project, toolkit: Toolkit) -> SysrootRequest:
+    """What a project asks of its sysroot; paths in it are relative to the project."""
+    section = project.sysroot
+    source = parse_source(section.source)
+    if source.kind in ("tarball", "directory"):
+        source = replace(source, origin=str(project.root / source.origin))
+    return SysrootRequest(
+        source=source,
+        packages=section.packages,
+        wheels=section.wheels,
+        cuda=section.cuda,
+        toolkit=toolkit,
+        full=section.full,
+    )
+
+
 def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
     """Build, check, pack. Raises BuildError when the build fails; a failed check is in the result."""
     claim_output(prepared.out)
@@ -150,7 +162,7 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
         key=prepared.key,
         targets=prepared.names,
         runner=fetcher.runner,
-        console=fetcher.console,
+        console=fetcher.effects.console,
     )
     revision = load_revision(prepared.plan.places.source, fetcher.runner)
     done_key = _done_key(prepared, revision)
@@ -169,7 +181,7 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
     else:
         from jetsonx.build.pack import pack
 
-        fetcher.console.say("packing the image")
+        fetcher.effects.console.say("packing the image")
         image = pack(prepared, built, revision, fetcher)
     summary: dict[str, object] = {
         "targets": [target.name for target in prepared.targets],

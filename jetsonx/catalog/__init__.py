@@ -6,9 +6,10 @@ from jetsonx.catalog.filters import Filter
 from jetsonx.catalog.load import load_catalog
 from jetsonx.catalog.suites import rank_suites
 from jetsonx.catalog.target import Target, common_cpu, find_module, resolve_target
-from jetsonx.catalog.values import Catalog, CpuFlag, CudaFacts, DriverCuda, Line, Module, Release, Suite
+from jetsonx.catalog.values import BaseImage, Catalog, CpuFlag, CudaFacts, DriverCuda, Line, Module, Release, Suite
 
 __all__ = [
+    "BaseImage",
     "Catalog",
     "CpuFlag",
     "CudaFacts",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jetsonx.catalog.filters import Filter
-from jetsonx.catalog.values import Catalog, CpuFlag, CudaFacts, DriverCuda, Line, Module, Release, Suite
+from jetsonx.catalog.values import BaseImage, Catalog, CpuFlag, CudaFacts, DriverCuda, Line, Module, Release, Suite
 from jetsonx.toml import load_toml
 
 LINES = ("r32", "r34", "r35", "r36", "r38", "r39")
@@ -46,13 +46,17 @@ def _module(row: _Row, soc: _Row) -> Module:
 
 def _line(row: _Row, common: _Row, ubuntu: Mapping[str, Suite]) -> Line:
     suite = ubuntu[row["ubuntu"]]
-    given = {key: value for key, value in {**common, **row}.items() if key not in {"ubuntu", "driver", "release"}}
+    tables = {"ubuntu", "driver", "image", "release"}
+    given = {key: value for key, value in {**common, **row}.items() if key not in tables}
+    images = [_value(BaseImage, image) for image in row.get("image", ())]
+    image_of = {l4t: image for image in images for l4t in image.releases}
+    fixed = {"line": row["id"], "ubuntu": suite.codename}
     built = {
         "suite": suite,
         "driver_libraries": [*common["driver_libraries"], *row["driver_libraries"]],
         "filter": _value(Filter, given["filter"]),
         "drivers": [_value(DriverCuda, driver) for driver in row["driver"]],
-        "releases": [_value(Release, {"line": row["id"], "ubuntu": suite.codename, **it}) for it in row["release"]],
+        "releases": [_value(Release, {**fixed, "image": image_of.get(it["l4t"]), **it}) for it in row["release"]],
     }
     return _value(Line, {**given, **built})
 

@@ -19,8 +19,10 @@ _RELEASE_KEYS = (
     "l4t", "also", "line", "jetpack", "kernel", "ubuntu", "cuda", "cuda_toolkit", "cudnn", "tensorrt", "vpi", "opencv",
     "container_toolkit", "note", "confidence",
 )  # fmt: skip
+_IMAGE_KEYS = ("reference", "digest", "has_cuda", "note", "confidence")
 _CUDA_KEYS = (
-    "gcc_min", "gcc_max", "clang_max", "sms", "zig", "nvcc_on_index", "min_cmake", "ptx_isa", "note", "confidence",
+    "gcc_min", "gcc_max", "clang_max", "sms", "zig", "nvcc_on_index", "redist", "min_cmake", "ptx_isa", "note",
+    "confidence",
 )  # fmt: skip
 _DRIVER_KEYS = ("max_cuda", "max_cuda_with_compat", "compat", "note", "confidence")
 
@@ -60,6 +62,7 @@ def render_target(target: Target) -> str:
         ("CPU flags, GCC", _list(_gcc_flags(module), ", else ")),
         ("CPU flags, clang", _list(module.cpu_flags("clang", 0), ", else ")),
         ("L4T", f"{short_l4t(release.l4t)}, JetPack {release.jetpack}, kernel {release.kernel}"),
+        ("image", release.image and release.image.reference),
         ("same contents", _list(short_l4t(l4t) for l4t in release.also)),
         ("Ubuntu", f"{line.ubuntu_version} ({line.ubuntu}), Python {line.python}"),
         ("ceilings", f"glibc {target.glibc}, {target.glibcxx}"),
@@ -113,14 +116,15 @@ def target_json(target: Target) -> dict[str, Any]:
     {number: what}, ``confidence``, ``doubts`` {field: confidence};
     ``release``: ``l4t``, ``also``, ``line``, ``jetpack``, ``kernel``, ``ubuntu``, ``ubuntu_version``, ``python``,
     ``cuda``, ``cuda_toolkit``, ``cudnn``, ``tensorrt``, ``vpi``, ``opencv``, ``container_toolkit``, ``note``,
+    ``confidence``, ``image`` (null: none known to fit): ``reference``, ``digest``, ``has_cuda``, ``note``,
     ``confidence``;
     ``arch``: ``triple``, ``debian``, ``platform``, ``interpreter``;
     ``gpu``: ``sm``, ``compute_capability``;
     ``cpu_flags``: ``gcc`` [{``flag``, ``since`` (first GCC major, null: any)}] and ``clang`` [flag], best first;
     ``ceilings``: ``glibc``, ``glibcxx``;
     ``cuda``: ``version``, ``dir``, ``target_dir`` and ``limits`` (null: not known): ``gcc_min``, ``gcc_max``,
-    ``clang_max``, ``sms``, ``zig``, ``nvcc_on_index``, ``min_cmake``, ``ptx_isa``, ``note``, ``confidence``,
-    ``doubts``;
+    ``clang_max``, ``sms``, ``zig``, ``nvcc_on_index``, ``redist``, ``min_cmake``, ``ptx_isa``, ``note``,
+    ``confidence``, ``doubts``;
     ``driver``: ``max_cuda``, ``max_cuda_with_compat``, ``compat``, ``note``, ``confidence``, ``libraries`` (shell
     patterns), ``library_dirs``.
     """
@@ -134,7 +138,11 @@ def target_json(target: Target) -> dict[str, Any]:
             "part_numbers": dict(module.part_numbers),
             "doubts": dict(module.doubts),
         },
-        "release": {**_pick(release, _RELEASE_KEYS), **_pick(line, ("ubuntu_version", "python"))},
+        "release": {
+            **_pick(release, _RELEASE_KEYS),
+            **_pick(line, ("ubuntu_version", "python")),
+            "image": release.image and _pick(release.image, _IMAGE_KEYS),
+        },
         "arch": {
             "triple": target.triple,
             "debian": target.debian_arch,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jetsonx.catalog.values import (
     Catalog,
@@ -102,6 +102,20 @@ class Target:
             if parse_version(driver.l4t_min) <= version < parse_version(driver.l4t_below):
                 return driver
         return None
+
+    def with_cuda(self, cuda: CudaFacts, toolkit: str | None = None) -> Target:
+        """The same device with another CUDA than its release ships; ``toolkit`` is the full version, if it is known.
+
+        Raises ConfigError when that CUDA has another build of the Arm libraries than this release runs.
+        """
+        if cuda.cuda_target != self.line.cuda_target:
+            raise ConfigError(
+                f"{self.name} takes CUDA libraries built for {self.line.cuda_target}; those of CUDA {cuda.version} are "
+                f"built for {cuda.cuda_target}",
+                hint=f"leave [target] cuda out: the release has CUDA {self.cuda_version}",
+            )
+        release = replace(self.release, cuda=toolkit or cuda.version, cuda_toolkit=toolkit)
+        return replace(self, release=release, cuda=cuda)
 
     @property
     def confidence(self) -> str:

@@ -120,7 +120,11 @@ class Suite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverCuda:
-    """Which CUDA the driver of L4T ``l4t_min`` up to below ``l4t_below`` runs. None: not known."""
+    """Which CUDA the driver of L4T ``l4t_min`` up to below ``l4t_below`` runs. None: not known.
+
+    ``redist_cuda``: the CUDA to build with where the release's own has no redistributable archives; the device then
+    needs the cuda-compat package of that version.
+    """
 
     l4t_min: str
     l4t_below: str
@@ -129,7 +133,25 @@ class DriverCuda:
     confidence: str
     sources: tuple[str, ...]
     max_cuda_with_compat: str | None = None
+    redist_cuda: str | None = None
     compat: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseImage:
+    """The container image that a sysroot of ``releases`` is taken from.
+
+    ``digest`` is that of its manifest for linux/arm64 (None: not read), ``has_cuda`` tells whether it holds CUDA's
+    headers and libraries.
+    """
+
+    reference: str
+    releases: tuple[str, ...]
+    has_cuda: bool
+    confidence: str
+    sources: tuple[str, ...]
+    digest: str | None = None
     note: str | None = None
 
 
@@ -138,6 +160,7 @@ class Release:
     """One L4T release and the versions it ships; None where a version was not read.
 
     ``also`` are later revisions with the same contents, ``modules`` the modules it is limited to (None: by the line).
+    ``image`` is None where no image is known to fit.
     """
 
     l4t: str
@@ -159,6 +182,7 @@ class Release:
     docker_stack: tuple[str, ...] = ()
     driver_suffix: str | None = None
     cuda_compat: tuple[str, ...] = ()
+    image: BaseImage | None = None
     note: str | None = None
 
     @property
@@ -173,6 +197,7 @@ class Line:
 
     ``driver_libraries`` are shell patterns for names in DT_NEEDED that the device provides at run time;
     ``tegra_library_dirs`` is where they lie there. ``packages`` hold ``{gcc}``: see :meth:`base_packages`.
+    ``image_keep`` are the globs that a whole root file system is kept by beside those of ``filter``.
     """
 
     id: str
@@ -182,6 +207,7 @@ class Line:
     driver_libraries: tuple[str, ...]
     packages: tuple[str, ...]
     filter: Filter
+    image_keep: tuple[str, ...]
     drivers: tuple[DriverCuda, ...]
     releases: tuple[Release, ...]
     confidence: str
@@ -219,6 +245,11 @@ class Line:
         """The newest symbol version of the device's libstdc++."""
         return self.suite.glibcxx
 
+    @property
+    def image_filter(self) -> Filter:
+        """Which files of an image, a device or a root file system's tarball belong into a sysroot."""
+        return Filter(keep=(*self.filter.keep, *self.image_keep), drop=self.filter.drop)
+
     def base_packages(self, gcc: int) -> tuple[str, ...]:
         """Names of the packages under every sysroot made of a suite with this default GCC."""
         return tuple(name.format(gcc=gcc) for name in self.packages)
@@ -233,6 +264,7 @@ class CudaFacts:
     """A CUDA toolkit's limits. Compiler limits are majors; None where not known. ``sms`` is empty where not read.
 
     ``nvcc_wheels``: version of the x86-64 compiler's wheels to take in place of the release's own, which do not work.
+    ``redist``: toolkit versions (``"12.6.3"``) known to have redistributable archives for Jetson, newest first.
     """
 
     version: str
@@ -248,10 +280,16 @@ class CudaFacts:
     zig_clang: str | None = None
     nvcc_on_index: bool = False
     nvcc_wheels: str | None = None
+    redist: tuple[str, ...] = ()
     min_cmake: str | None = None
     ptx_isa: str | None = None
     note: str | None = None
     doubts: Pairs = ()
+
+    @property
+    def redist_platform(self) -> str:
+        """The name of Jetson's libraries among the redistributable archives: Tegra's own until CUDA 12, then SBSA's."""
+        return {"aarch64-linux": "linux-aarch64", "sbsa-linux": "linux-sbsa"}[self.cuda_target]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

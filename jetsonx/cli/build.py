@@ -61,15 +61,15 @@ def command(
         jobs=jobs,
         locked=locked,
         refresh=refresh,
-        offline=offline,
     )
+    effects = context.effects(offline=offline)
     if dry_run:
         from jetsonx.build.command import plan_lines
 
-        for line in plan_lines(request, context.store, context.runner, context.console):
+        for line in plan_lines(request, effects):
             context.console.out(line)
         return
-    results = build(request, context.store, context.runner, context.console)
+    results = build(request, effects)
     for result in results:
         for line in summary_lines(result):
             context.console.say(line)

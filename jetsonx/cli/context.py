@@ -10,6 +10,7 @@ from jetsonx.console import Console
 from jetsonx.runner import Runner
 
 if TYPE_CHECKING:
+    from jetsonx.sysroot.effects import Effects
     from jetsonx.sysroot.store import Store
 
 
@@ -26,3 +27,9 @@ class Context:
         from jetsonx.sysroot.store import Store, default_root
 
         return Store(default_root(os.environ), self.console)
+
+    def effects(self, *, offline: bool = False) -> Effects:
+        """What pulling needs of the world."""
+        from jetsonx.sysroot.effects import Effects
+
+        return Effects(store=self.store, runner=self.runner, console=self.console, offline=offline)

@@ -22,4 +22,4 @@ def command(context: Context, output: Path, targets: tuple[str, ...], offline: b
     """
     from jetsonx.build.demo import run_demo
 
-    run_demo(output, targets, offline=offline, store=context.store, runner=context.runner, console=context.console)
+    run_demo(output, targets, context.effects(offline=offline))

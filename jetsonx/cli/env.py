@@ -16,6 +16,9 @@ from jetsonx.cli.context import Context
 )  # fmt: skip
 @click.option("-p", "--package", "packages", multiple=True, metavar="NAME", help="Extra -dev package for the target.")
 @click.option("--wheel", "wheels", multiple=True, metavar="NAME", help="Extra NVIDIA wheel for the target.")
+@click.option("--cuda", multiple=True, metavar="NAME", help="Extra CUDA library for the target, such as libcublas.")
+@click.option("--from", "source", default="auto", show_default=True, metavar="SOURCE", help="As [sysroot] source.")
+@click.option("--cuda-version", metavar="X.Y[.Z]", help="Another CUDA than the release's own.")
 @click.option("--compiler", type=click.Choice(["auto", "gcc", "clang", "zig"]), default="auto", show_default=True)
 @options.offline
 @click.pass_obj
@@ -25,6 +28,9 @@ def command(
     style: str,
     packages: tuple[str, ...],
     wheels: tuple[str, ...],
+    cuda: tuple[str, ...],
+    source: str,
+    cuda_version: str | None,
     compiler: str,
     offline: bool,
 ) -> None:
@@ -35,17 +41,12 @@ def command(
     cmake -DCMAKE_TOOLCHAIN_FILE=$(jetsonx env orin-nano@39.2 --format cmake) …
     """
     from jetsonx.build.environment import load_sdk, render_json, render_shell
+    from jetsonx.sysroot.pull import Request
+    from jetsonx.sysroot.source import parse_source
 
-    sysroot, sdk = load_sdk(
-        target,
-        packages=packages,
-        wheels=wheels,
-        compiler=compiler,
-        offline=offline,
-        store=context.store,
-        runner=context.runner,
-        console=context.console,
-    )
+    request = Request(source=parse_source(source), packages=packages, wheels=wheels, cuda=cuda)
+    effects = context.effects(offline=offline)
+    sysroot, sdk = load_sdk(target, request, effects, compiler=compiler, cuda=cuda_version)
     if style == "cmake":
         for line in (sysroot.why, *sdk.why):
             context.console.say(line)

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jetsonx.errors import HostError
-from jetsonx.image.layer import Blob, Entry, order_entries, write_layer
+from jetsonx.image.layer import Blob, Compression, Entry, order_entries, write_layer
 
 _PART = ".part-"
 _DAY_S = 86400
@@ -55,12 +55,12 @@ def find_or_store(cache_dir: Path, key: str, make: Callable[[Path], Iterable[Ent
         ) from error
 
 
-def store(directory: Path, entries: Iterable[Entry], *, mtime_s: int) -> Stored:
+def store(directory: Path, entries: Iterable[Entry], *, mtime_s: int, compression: Compression = "gzip") -> Stored:
     """Write a layer into ``directory`` under the hexadecimal digits of its digest. Raises OSError."""
     ordered = order_entries(entries)
     part = directory / ".part"
     with part.open("wb") as stream:
-        blob = write_layer(ordered, stream, mtime_s=mtime_s)
+        blob = write_layer(ordered, stream, mtime_s=mtime_s, compression=compression)
     path = part.rename(directory / blob.digest.removeprefix("sha256:"))
     return Stored(blob=blob, path=path, paths=_names(ordered))
 

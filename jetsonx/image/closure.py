@@ -74,17 +74,20 @@ def needed_closure(
     packages: Collection[str],
     library_dirs: Sequence[str],
     driver_libraries: Sequence[str],
+    also: Sequence[str] = (),
     read: Callable[[Path], Dynamic] = read_dynamic,
 ) -> Closure:
     """Follow NEEDED from the ELF files among ``outputs`` through ``sysroot``.
 
     ``owners`` maps a sysroot path to the package or wheel that brought it and ``packages`` names the owners that are
     Debian packages at hand. ``library_dirs`` are searched in order, relative to the sysroot. Names that match one of
-    the ``driver_libraries`` globs are never looked for. The outputs provide their own names and sonames.
+    the ``driver_libraries`` globs are never looked for. The outputs provide their own names and sonames. ``also`` names
+    libraries that are wanted whether anything needs them or not; nothing is missing when there is no such file.
     """
     dynamics = {path: read(path) for path in outputs if is_elf(path)}
     provided = {path.name for path in outputs} | {facts.soname for facts in dynamics.values() if facts.soname}
     queue = [(name, path.name) for path, facts in dynamics.items() for name in facts.needed]
+    queue += [(name, "") for name in also if _find(sysroot, library_dirs, name) is not None]
     seen = set(provided)
     files: set[str] = set()
     steps: set[str] = set()

@@ -3,8 +3,9 @@
 The bytes depend on the entries alone: sorted, owned by root unless said otherwise, one fixed time, and gzip with
 neither name nor time in its header. They are digested while they are written, so no layer is ever held in memory.
 
-The plain bytes are compressed in blocks of a fixed size, each a gzip member of its own, by as many threads as there are
-processors: CUDA's libraries are hundreds of megabytes, and the bytes do not depend on the number of threads.
+The plain bytes are compressed in blocks of a fixed size, each a gzip member or zstd frame of its own, by as many
+threads as there are processors: CUDA's libraries are hundreds of megabytes, and the bytes do not depend on the number
+of threads.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import tarfile
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,12 @@ from jetsonx.errors import BuildError
 _CHUNK = 1 << 20
 _BLOCK = 1 << 20
 _LEVEL = 6
+_ZSTD_LEVEL = 3
 _GZIP = 31  # zlib's window bits for a gzip container; its header has no name and time 0
 _TYPES = {"file": tarfile.REGTYPE, "dir": tarfile.DIRTYPE, "symlink": tarfile.SYMTYPE, "hardlink": tarfile.LNKTYPE}
 
 Kind = Literal["file", "dir", "symlink", "hardlink"]
+Compression = Literal["gzip", "zstd", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,7 @@ class Blob:
     digest: str
     diff_id: str
     size_bytes: int
+    compression: Compression = "gzip"
 
 
 def file(path: str, data: Path | bytes | str, mode: int = 0o644) -> Entry:
@@ -94,18 +98,20 @@ def order_entries(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     return tuple(sorted(found.values(), key=lambda entry: (entry.kind == "hardlink", entry.path)))
 
 
-def write_layer(entries: Iterable[Entry], stream: IO[bytes], *, mtime_s: int = 0) -> Blob:
-    """Write the layer to ``stream`` as a gzip-compressed tar file and return what was written.
+def write_layer(
+    entries: Iterable[Entry], stream: IO[bytes], *, mtime_s: int = 0, compression: Compression = "gzip"
+) -> Blob:
+    """Write the layer to ``stream`` as a tar file, compressed, and return what was written.
 
     ``mtime_s`` is the time of every entry, in seconds since 1970. The same entries give the same bytes with the same
-    zlib; another zlib may compress differently, but ``diff_id`` stays.
+    zlib or libzstd; another may compress differently, but ``diff_id`` stays.
 
     Raises ValueError as :func:`order_entries` does, BuildError when a source cannot be read or changes meanwhile.
     """
     ordered = order_entries(entries)
     workers = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(workers) as pool:
-        sink = _Sink(stream, pool, ahead=2 * workers)
+        sink = _Sink(stream, pool, compression, ahead=2 * workers)
         for entry in ordered:
             _write_entry(entry, sink, mtime_s)
         return sink.finish()
@@ -164,9 +170,10 @@ class _Source:
 class _Sink:
     """Digest, compress, digest, write. At most ``ahead`` blocks are being compressed at a time."""
 
-    def __init__(self, stream: IO[bytes], pool: ThreadPoolExecutor, *, ahead: int) -> None:
+    def __init__(self, stream: IO[bytes], pool: ThreadPoolExecutor, compression: Compression, *, ahead: int) -> None:
         self._stream = stream
         self._pool = pool
+        self._compression = compression
         self._ahead = ahead
         self._block = bytearray()
         self._packing: deque[Future[bytes]] = deque()
@@ -190,10 +197,11 @@ class _Sink:
             digest=f"sha256:{self._packed.hexdigest()}",
             diff_id=f"sha256:{self._plain.hexdigest()}",
             size_bytes=self._packed_bytes,
+            compression=self._compression,
         )
 
     def _pack(self, block: bytes) -> None:
-        self._packing.append(self._pool.submit(_compress, block))
+        self._packing.append(self._pool.submit(_COMPRESS[self._compression], block))
         self._put(down_to=self._ahead)
 
     def _put(self, *, down_to: int) -> None:
@@ -204,9 +212,22 @@ class _Sink:
             self._stream.write(packed)
 
 
-def _compress(block: bytes) -> bytes:
+def _gzip(block: bytes) -> bytes:
     member = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
     return member.compress(block) + member.flush()
+
+
+def _zstd(block: bytes) -> bytes:
+    import zstandard
+
+    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(block)
+
+
+def _plain(block: bytes) -> bytes:
+    return block
+
+
+_COMPRESS: dict[Compression, Callable[[bytes], bytes]] = {"gzip": _gzip, "zstd": _zstd, "none": _plain}
 
 
 def _check_path(path: str) -> None:

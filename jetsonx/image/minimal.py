@@ -22,6 +22,7 @@ from jetsonx.image import layer
 from jetsonx.image.layer import Entry
 from jetsonx.image.ldcache import find_libraries, render_cache
 from jetsonx.sysroot.deb import iter_deb
+from jetsonx.sysroot.dpkg import installed_stanza
 from jetsonx.sysroot.links import MERGED, clean_path, merge_usr, relative_link
 
 ALWAYS = ("ca-certificates", "libc6", "libgcc-s1", "libstdc++6")
@@ -33,6 +34,7 @@ SYSTEM_DIRS = ("usr/lib/aarch64-linux-gnu", "usr/lib")
 
 _RECIPE = 1  # raise it when the same packages make other entries
 _LIBRARY = re.compile(r"usr/lib/.+\.so(\.[^/]+)?")
+_LIBRARY_NAME = re.compile(r"\.so(\.[^/]+)?$")
 _COPYRIGHT = re.compile(r"usr/share/doc/[^/]+/copyright")
 _DOC_LINK = re.compile(r"usr/share/doc/[^/]+")
 _CHARSETS = re.compile(r"usr/lib/[^/]+/gconv/.*")  # 12 MB of character sets that only iconv(3) opens
@@ -111,8 +113,11 @@ class Base:
 def plan_base(packages: Iterable[str], debs: Mapping[str, Deb], *, origin: Origin, driver_dirs: Sequence[str]) -> Base:
     """Choose the packages: those named, those in every image, and gcc's, whose copyright file the libraries link to.
 
+    Without any ``debs`` the base holds none: for a sysroot that is not made of packages, see :func:`system_files`.
     Raises ConfigError when a package is not among ``debs``.
     """
+    if not debs:
+        return Base(debs=(), origin=origin, driver_dirs=tuple(driver_dirs))
     wanted = {*packages, *ALWAYS} | {name for name in debs if re.fullmatch(r"gcc-[0-9]+-base", name)}
     if absent := sorted(wanted - debs.keys()):
         raise ConfigError(
@@ -134,11 +139,21 @@ def base_entries(base: Base, scratch: Path, *, read_control: Callable[[Path], st
         for entry in _package_entries(deb, folder):
             entries.setdefault(entry.path, entry)
         status = f"var/lib/dpkg/status.d/{deb.name}"
-        entries[status] = layer.file(status, _installed(read_control(deb.path)))
+        entries[status] = layer.file(status, installed_stanza(read_control(deb.path)))
     entries |= {entry.path: entry for entry in _own_entries(base, entries)}
     libraries = find_libraries(entries, SYSTEM_DIRS)
     entries["etc/ld.so.cache"] = layer.file("etc/ld.so.cache", render_cache(libraries))
     return layer.order_entries(entries.values())
+
+
+SYSTEM_LIBRARIES = ("libc.so.6", "libgcc_s.so.1", "libstdc++.so.6", "libnss_dns.so.2", "libnss_files.so.2")
+"""What stands for :data:`ALWAYS` where there are no packages; glibc opens the last two by name before 2.34."""
+
+
+def system_files(sysroot: Path) -> tuple[str, ...]:
+    """The files of a root file system that an image needs beside libraries: the loader's name, certificates."""
+    loader = "usr/lib/ld-linux-aarch64.so.1"
+    return tuple(path for path in (loader, CERTIFICATES) if (sysroot / path).exists())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +170,8 @@ class Libraries:
     @property
     def directories(self) -> tuple[str, ...]:
         """Where they lie, other than in the system's own directories."""
-        return tuple(sorted({posixpath.dirname(path) for path in self.paths} - set(SYSTEM_DIRS)))
+        places = {posixpath.dirname(path) for path in self.paths if _LIBRARY_NAME.search(path)}
+        return tuple(sorted(places - set(SYSTEM_DIRS)))
 
     @property
     def key(self) -> str:
@@ -210,12 +226,6 @@ def _spool(content: IO[bytes], path: Path) -> Path:
         while chunk := content.read(1 << 20):
             stream.write(chunk)
     return path
-
-
-def _installed(control: str) -> str:
-    """A package's control file as dpkg keeps it of an installed package."""
-    first, _, rest = control.strip().partition("\n")
-    return f"{first}\nStatus: install ok installed\n{rest}\n"
 
 
 def _own_entries(base: Base, packaged: Mapping[str, Entry]) -> Iterator[Entry]:

@@ -22,12 +22,13 @@ from typing import Any
 
 from jetsonx.errors import ConfigError, HostError
 from jetsonx.image.blobs import Stored
-from jetsonx.image.layer import Blob
+from jetsonx.image.layer import Blob, Compression
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
-_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_LAYERS: Mapping[Compression, str] = {"gzip": f"{_LAYER}+gzip", "zstd": f"{_LAYER}+zstd", "none": _LAYER}
 _PLATFORM = {"architecture": "arm64", "os": "linux", "variant": "v8"}
 _PLAN = "dev.jetsonx.plan"  # annotation of the index, which is no part of the image's digest
 _AT_FDCWD = -100
@@ -88,7 +89,9 @@ def render_config(config: Config, layers: Sequence[tuple[str, Blob]]) -> bytes:
 
 def render_manifest(config: bytes, layers: Sequence[Blob]) -> bytes:
     """The image manifest."""
-    described = [{"mediaType": _LAYER, "digest": blob.digest, "size": blob.size_bytes} for blob in layers]
+    described = [
+        {"mediaType": _LAYERS[blob.compression], "digest": blob.digest, "size": blob.size_bytes} for blob in layers
+    ]
     return _json(
         {"schemaVersion": 2, "mediaType": _MANIFEST, "config": _describe(_CONFIG, config), "layers": described}
     )
@@ -155,21 +158,32 @@ def read_image(layout: Path, key: str) -> Image | None:
             size = (layout / _blob(layer["digest"])).stat().st_size
             if size != layer["size"]:
                 return None
-            blobs.append(Blob(digest=layer["digest"], diff_id=diff_id, size_bytes=size))
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+            kind = next(name for name, media_type in _LAYERS.items() if media_type == layer["mediaType"])
+            blobs.append(Blob(digest=layer["digest"], diff_id=diff_id, size_bytes=size, compression=kind))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration):
         return None
     return _image(layout, config, manifest, tuple(blobs))
 
 
+def plan_of(layout: Path) -> str:
+    """The key of the plan that an image layout was made by; "" when jetsonx did not make it, or nothing is there."""
+    try:
+        return str(json.loads((layout / "index.json").read_bytes())["annotations"][_PLAN])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 @contextmanager
-def replaced_directory(directory: Path) -> Iterator[Path]:
+def replaced_directory(directory: Path, *, option: str = "-o") -> Iterator[Path]:
     """A new directory to fill; it takes the place of ``directory`` in one step when the block ends well.
 
     Interrupted at any moment the old one is there whole or the new one is. One writer at a time.
-    Raises ConfigError when what is there is no image, HostError when it cannot be written there.
+    ``option`` is what the user chose the place with. Raises ConfigError when what is there is no image, HostError when
+    it cannot be written there.
     """
     part = directory.parent / f".{directory.name}.part"
-    _refuse_foreign(directory)
+    hint = f"choose another place: {option} DIR"
+    _refuse_foreign(directory, hint)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
@@ -180,15 +194,13 @@ def replaced_directory(directory: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
-        raise HostError(
-            f"cannot write the image to {directory}: {error}", hint="choose another place: -o DIR"
-        ) from error
+        raise HostError(f"cannot write the image to {directory}: {error}", hint=hint) from error
 
 
-def _refuse_foreign(directory: Path) -> None:
+def _refuse_foreign(directory: Path, hint: str) -> None:
     is_foreign = directory.is_dir() and any(directory.iterdir()) and not (directory / "oci-layout").is_file()
     if is_foreign or (directory.exists() and not directory.is_dir()):
-        raise ConfigError(f"{directory} is there and is no image: not replaced", hint="choose another place: -o DIR")
+        raise ConfigError(f"{directory} is there and is no image: not replaced", hint=hint)
 
 
 def _take_place(new: Path, old: Path) -> None:

@@ -1,4 +1,4 @@
-"""jetsonx.lock: the exact packages and wheels that a build used, so that the next build takes the same.
+"""jetsonx.lock: the exact packages, wheels, archives and image layers that a build used, so that the next build takes the same.
 
 The file is TOML, the same bytes for the same contents: sorted, one package or wheel on each line. It names no mirror.
 """
@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 from jetsonx.errors import ConfigError, HostError
 from jetsonx.project.document import load_text, parse_document, toml_text
@@ -20,11 +20,16 @@ from jetsonx.project.values import is_inside
 
 FILE_NAME = "jetsonx.lock"
 
+SourceKind = Literal["apt", "image", "device", "tarball", "directory"]
+
 _SCHEMA = 1
 _HEADER = "# Written by jetsonx: what the last build used. Commit it; `jetsonx build --locked` takes exactly this."
 
 _WORD = Key(Text("a word", like(r"[^\s\x00-\x1f\x7f]+")), "")
 _PATH = Key(Text("a relative path", lambda text: is_inside(text) and "://" not in text and text.isprintable()), "")
+_TEXT = Key(Text("a line of text", lambda text: text.isprintable()), "")
+_DIGEST = Key(Text("sha256: and 64 hexadecimal digits", like(r"sha256:[0-9a-f]{64}")), "")
+_BASE = Key(Text("a digest, or nothing", like(r"((sha256:)?[0-9a-f]{64})?")), "")
 _SHA256 = Key(Text("64 hexadecimal digits", like(r"[0-9a-f]{64}")), "")
 _SIZE = Key(Whole(0, 2**63 - 1), "")
 
@@ -51,24 +56,51 @@ class LockedWheel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LockedArchive:
+    """One of NVIDIA's redistributable archives; ``filename`` is its path below the tree (``cuda`` or ``cudnn``)."""
+
+    name: Annotated[str, _WORD]
+    version: Annotated[str, _WORD]
+    platform: Annotated[str, _WORD]
+    sha256: Annotated[str, _SHA256]
+    size_bytes: Annotated[int, _SIZE]
+    filename: Annotated[str, _PATH]
+    tree: Annotated[str, _WORD] = "cuda"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedLayer:
+    """A layer of an image, by the digest of the compressed blob."""
+
+    digest: Annotated[str, _DIGEST]
+    size_bytes: Annotated[int, _SIZE]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LockedSysroot:
     """What the sysroot of one L4T release was made of. ``key`` is the digest of the request that led to it."""
 
     release: Annotated[str, _WORD]
     key: Annotated[str, _WORD]
-    source: Annotated[Literal["apt"], Key(Choice(("apt",)), "")] = "apt"
-    suite: Annotated[str, _WORD]
+    source: Annotated[SourceKind, Key(Choice(get_args(SourceKind)), "")] = "apt"
+    suite: Annotated[str, _TEXT] = ""
+    origin: Annotated[str, _TEXT] = ""
+    base: Annotated[str, _BASE] = ""
+    manifest: Annotated[str, Key(Text("a digest, or nothing", like(r"(sha256:[0-9a-f]{64})?")), "")] = ""
+    layer: Annotated[tuple[LockedLayer, ...], Key(Many(Record(LockedLayer), "layers"), "")] = ()
     package: Annotated[tuple[LockedPackage, ...], Key(Many(Record(LockedPackage), "packages"), "")] = ()
     wheel: Annotated[tuple[LockedWheel, ...], Key(Many(Record(LockedWheel), "wheels"), "")] = ()
+    archive: Annotated[tuple[LockedArchive, ...], Key(Many(Record(LockedArchive), "archives"), "")] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
-    """A jetsonx.lock. ``tool`` are the wheels of the toolchain for this workstation."""
+    """A jetsonx.lock. ``tool`` and ``tool_archive`` are the toolchain for this workstation: wheels and archives."""
 
     schema: Annotated[int, Key(Choice((_SCHEMA,)), "")]
     sysroot: Annotated[tuple[LockedSysroot, ...], Key(Many(Record(LockedSysroot), "sysroots"), "")] = ()
     tool: Annotated[tuple[LockedWheel, ...], Key(Many(Record(LockedWheel), "wheels"), "")] = ()
+    tool_archive: Annotated[tuple[LockedArchive, ...], Key(Many(Record(LockedArchive), "archives"), "")] = ()
 
     def sysroot_of(self, release: str) -> LockedSysroot | None:
         """What is locked for an L4T release such as "39.2.0"."""
@@ -119,11 +151,15 @@ def render_lock(lock: Lock) -> str:
     lines = [_HEADER, f"schema = {lock.schema}"]
     for sysroot in lock.sysroot:
         lines += ["", "[[sysroot]]"]
-        lines += [f"{name} = {toml_text(getattr(sysroot, name))}" for name in ("release", "key", "source", "suite")]
+        given = {name: getattr(sysroot, name) for name in ("suite", "origin", "base", "manifest")}
+        lines += [f"{name} = {toml_text(getattr(sysroot, name))}" for name in ("release", "key", "source")]
+        lines += [f"{name} = {toml_text(value)}" for name, value in given.items() if value]
+        lines += _rows("layer", sysroot.layer)
         lines += _rows("package", sysroot.package)
         lines += _rows("wheel", sysroot.wheel)
+        lines += _rows("archive", sysroot.archive)
     # A key that comes after [[sysroot]] would belong to it, so tools come first.
-    lines[2:2] = _rows("tool", lock.tool)
+    lines[2:2] = [*_rows("tool", lock.tool), *_rows("tool_archive", lock.tool_archive)]
     return "\n".join(lines) + "\n"
 
 
@@ -143,10 +179,10 @@ def write_lock(path: Path, lock: Lock) -> None:
             beside.unlink()
 
 
-_Entry = TypeVar("_Entry", LockedPackage, LockedWheel)
+_Entry = TypeVar("_Entry", LockedPackage, LockedWheel, LockedArchive)
 
 
-def _rows(key: str, entries: Iterable[LockedPackage | LockedWheel]) -> Iterator[str]:
+def _rows(key: str, entries: Iterable[LockedPackage | LockedWheel | LockedArchive | LockedLayer]) -> Iterator[str]:
     rows = [toml_text({name: getattr(entry, name) for name in keys_of(type(entry))}) for entry in entries]
     if rows:
         yield f"{key} = ["
@@ -155,8 +191,17 @@ def _rows(key: str, entries: Iterable[LockedPackage | LockedWheel]) -> Iterator[
 
 
 def _sorted(lock: Lock) -> Lock:
-    sysroots = (replace(x, package=_by_name(x.package), wheel=_by_name(x.wheel)) for x in lock.sysroot)
-    return replace(lock, sysroot=tuple(sorted(sysroots, key=lambda x: x.release)), tool=_by_name(lock.tool))
+    # Not the layers: their order is part of what they make.
+    sysroots = (
+        replace(x, package=_by_name(x.package), wheel=_by_name(x.wheel), archive=_by_name(x.archive))
+        for x in lock.sysroot
+    )
+    return replace(
+        lock,
+        sysroot=tuple(sorted(sysroots, key=lambda x: x.release)),
+        tool=_by_name(lock.tool),
+        tool_archive=_by_name(lock.tool_archive),
+    )
 
 
 def _by_name(entries: tuple[_Entry, ...]) -> tuple[_Entry, ...]:

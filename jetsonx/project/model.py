@@ -52,6 +52,14 @@ class TargetSection:
             '["orin-nano@39.2", "orin-nano@36.4"]',
         ),
     ] = ()
+    cuda: Annotated[
+        str | None,
+        Key(
+            values.CUDA,
+            "Another CUDA than the release's own; the device then needs NVIDIA's cuda-compat package of that version.",
+            '"12.4.1"',
+        ),
+    ] = None
     jit: Annotated[
         bool,
         Key(
@@ -172,8 +180,18 @@ class BuildSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SysrootSection:
-    """What the target's headers and libraries hold beside libc, libstdc++ and the CUDA runtime."""
+    """The target's headers and libraries: where they come from, and what they hold beside libc, libstdc++ and CUDA."""
 
+    source: Annotated[
+        str,
+        Key(
+            values.SOURCE,
+            "Where they come from: apt (a distribution's packages), image (the release's container image, or "
+            "image:REFERENCE), device:ADDRESS, tarball:FILE or dir:PATH; auto is what `jetsonx sysroot pull` last took "
+            "for the release, else apt.",
+            '"image"',
+        ),
+    ] = "auto"
     packages: Annotated[
         Texts,
         Key(
@@ -185,6 +203,15 @@ class SysrootSection:
     wheels: Annotated[
         Texts,
         Key(Many(values.WHEEL, "requirements", unique=True), "NVIDIA libraries for the target.", '["nvidia-cublas"]'),
+    ] = ()
+    cuda: Annotated[
+        Texts,
+        Key(
+            Many(values.CUDA_LIBRARY, "CUDA libraries", unique=True),
+            "CUDA libraries for the target by NVIDIA's names: from its redistributable archives, and from CUDA 13 on "
+            "from its wheels.",
+            '["libcublas", "cudnn"]',
+        ),
     ] = ()
     full: Annotated[
         bool, Key(values.FLAG, "Keep all that is in the packages, not only what compilers and linkers need.", "true")

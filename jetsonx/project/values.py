@@ -50,6 +50,12 @@ TARGET = Text('module@release, such as "orin-nano@39.2"', like(r"[A-Za-z0-9][A-Z
 
 RELATIVE = Text("a directory relative to this file", like(r"[^/\s][\s\S]*"))
 LINK = Text('a linker flag such as "-lcublas", or a .a, .o or .so file', like(r"-.+|.+\.(a|o|so(\.[0-9]+)*)"))
+CUDA = Text('a CUDA version such as "12.4" or "12.4.1"', like(r"[0-9]{1,2}\.[0-9]{1,2}(\.[0-9]{1,2})?"))
+CUDA_LIBRARY = Text('a CUDA library such as "libcublas" or "cudnn"', like(r"[a-z][a-z0-9_]*"))
+SOURCE = Text(
+    "apt, image, image:REFERENCE, device:ADDRESS, tarball:FILE, dir:PATH or auto",
+    like(r"auto|apt|image(:[a-z0-9]\S*)?|device:[A-Za-z0-9_\[]\S*|(tarball|dir):[\s\S]+"),
+)
 # Debian policy 5.6.1 (names) and 5.6.12 (versions).
 PACKAGE = Text(
     'a Debian package such as "libopencv-dev" or "zlib1g-dev=1:1.2.13"',

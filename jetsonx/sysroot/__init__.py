@@ -1,28 +1,12 @@
-"""The target's headers and libraries, fetched, unpacked and kept by content."""
+"""The target's headers and libraries, fetched, unpacked and kept by content.
+
+Only the store is named here, so that looking something up in it stays quick: what fetches is imported from its own
+module, :mod:`jetsonx.sysroot.pull` first of all.
+"""
 
 from __future__ import annotations
 
-from jetsonx.sysroot.deb import iter_deb
-from jetsonx.sysroot.package import Package, Pins, Wheel
-from jetsonx.sysroot.pull import Sysroot, pull_sysroot
-from jetsonx.sysroot.store import Pruned, Store, Tree, default_root
+from jetsonx.sysroot.store import Store, Tree, default_root
 from jetsonx.sysroot.tree import Entry, TreeWriter
-from jetsonx.sysroot.wheels import download_wheels, fetch_wheels, unpack_wheel
 
-__all__ = [
-    "Entry",
-    "Package",
-    "Pins",
-    "Pruned",
-    "Store",
-    "Sysroot",
-    "Tree",
-    "TreeWriter",
-    "Wheel",
-    "default_root",
-    "download_wheels",
-    "fetch_wheels",
-    "iter_deb",
-    "pull_sysroot",
-    "unpack_wheel",
-]
+__all__ = ["Entry", "Store", "Tree", "TreeWriter", "default_root"]

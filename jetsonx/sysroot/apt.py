@@ -47,8 +47,10 @@ class Apt:
         return Command(argv=(program, "-q", "-c", str(self.conf), *words), env={"LC_ALL": "C.UTF-8"})
 
 
-def render_conf(folder: Path, debian_arch: str) -> str:
+def render_conf(folder: Path, debian_arch: str, keys: Path | None = None) -> str:
     """The configuration file: everything under ``folder``, one architecture, no hooks and no pins of the host.
+
+    ``keys``: an ``etc/apt`` whose trusted keys count instead of the host's.
 
     Container images switch apt's index cache off and keep its lists packed; both are undone, as apt is called three
     times here and would read the lists three times.
@@ -78,32 +80,45 @@ Dir::Etc::sourcelist "/dev/null";
 Dir::Etc::sourceparts "{folder}/etc/";
 Dir::Etc::preferences "/dev/null";
 Dir::Etc::preferencesparts "/dev/null";
-"""
+""" + (f'Dir::Etc::trusted "{keys}/trusted.gpg";\nDir::Etc::trustedparts "{keys}/trusted.gpg.d/";\n' if keys else "")
 
 
 def fetch_lists(
-    sources: Sequence[Source], codename: str, *, debian_arch: str, store: Store, runner: Runner, console: Console
+    sources: Sequence[Source],
+    codename: str,
+    *,
+    debian_arch: str,
+    store: Store,
+    runner: Runner,
+    console: Console,
+    status: bytes = b"",
+    keys: Path | None = None,
 ) -> Apt:
     """Bring the package lists of a suite up to date.
 
-    A suite that the mirror does not have, or not for this architecture, gives an Apt with ``missing`` set. Raises
+    ``status`` is what dpkg says is installed already, ``keys`` as for :func:`render_conf`; with them some sources may
+    fail as long as one answers: an image names what its maker could reach. A suite that the mirror does not have, or not for this architecture, gives an Apt with ``missing`` set. Raises
     DownloadError when the mirror cannot be reached or its signature is not right.
     """
     text = render_sources(sources)
-    folder = store.folder("apt") / f"{codename}-{debian_arch}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    digest = hashlib.sha256(text.encode() + status).hexdigest()[:8]
+    folder = store.folder("apt") / f"{codename}-{debian_arch}-{digest}"
     apt = Apt(conf=folder / "apt.conf", codename=codename)
     for name in ("state/lists/partial", "cache/archives/partial", "etc"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "state" / "status").write_text("")
+    (folder / "state" / "status").write_bytes(status)
     (folder / "etc" / "target.sources").write_text(text)
-    apt.conf.write_text(render_conf(folder, debian_arch))
+    apt.conf.write_text(render_conf(folder, debian_arch, keys))
     console.say(f"{codename}: reading the package lists for {debian_arch}")
     done = runner.run(apt.command("apt-get", "update", "-o", "APT::Update::Error-Mode=any"))
     lists = folder / "state" / "lists"
     if any(lists.glob(f"*_binary-{debian_arch}_Packages*")):
         if done.ok:
             return apt
-        raise _failed(f"the package lists of {codename} could not be read", done, store)
+        if keys is None:
+            raise _failed(f"the package lists of {codename} could not be read", done, store)
+        console.warn(f"some package lists of {codename} could not be read:\n{_last_words(done)}")
+        return apt
     missing = _why_missing(done, lists, codename, debian_arch)
     if not missing:
         raise _failed(f"the package lists of {codename} could not be read", done, store)

@@ -1,4 +1,4 @@
-"""CUDA for the target as an overlay: NVIDIA's AArch64 wheels laid out as NVIDIA's own cross packages are.
+"""CUDA for the target as an overlay: NVIDIA's wheels or archives laid out as NVIDIA's own cross packages are.
 
     usr/local/cuda-13.2/targets/sbsa-linux/{include,lib,lib/stubs,lib/cmake}
     usr/local/cuda-13.2/targets/aarch64-linux -> sbsa-linux     what older CMake modules look for
@@ -10,12 +10,14 @@ nvcc finds this layout by itself from an AArch64 host compiler, and so does CMak
 
 from __future__ import annotations
 
+import difflib
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from jetsonx.catalog import Release, Target
 from jetsonx.errors import ConfigError
@@ -29,6 +31,21 @@ _STUBS = (
     ("libcuda.so.1", ("cuda.h", "cudaEGL.h", "cudaGL.h", "cudaProfiler.h", "cudaVDPAU.h"), "cu", 34),
     ("libnvidia-ml.so.1", ("nvml.h",), "nvml", 12),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolkit:
+    """Where the CUDA of a sysroot comes from when its source does not hold it.
+
+    ``wheels`` and ``redist`` (NVIDIA's archives of the toolkit version ``redist``) are laid out in the sysroot;
+    ``host`` is a toolkit of this workstation that has the target's libraries too; ``none`` leaves CUDA out. ``why``
+    says, in a line, how it was chosen.
+    """
+
+    source: Literal["wheels", "redist", "host", "none"]
+    version: str
+    redist: str | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +76,10 @@ def load_wheel_names() -> WheelNames:
     )
 
 
-def overlay_wheels(target: Target, asked: Sequence[str], names: WheelNames) -> tuple[str, ...]:
+def overlay_wheels(target: Target, asked: Sequence[str], names: WheelNames, *, base: bool = True) -> tuple[str, ...]:
     """The requirement lines of a sysroot's CUDA wheels: the base and what ``[sysroot] wheels`` asks for.
+
+    Without ``base`` only the latter, for a sysroot whose source holds CUDA.
 
     Empty for a CUDA that has no such wheels (before 13). Raises ConfigError when wheels are asked for and there are
     none for this release.
@@ -70,10 +89,28 @@ def overlay_wheels(target: Target, asked: Sequence[str], names: WheelNames) -> t
             raise ConfigError(
                 f"{target.name}: [sysroot] wheels = {list(asked)}: NVIDIA's AArch64 wheels for CUDA "
                 f"{target.cuda_version} are made for servers, not for Jetson; they fit from CUDA 13 on",
-                hint="use a release with CUDA 13 (r38, r39), or take the library from a CUDA installation on this host",
+                hint="write [sysroot] cuda instead: it takes NVIDIA's archives before CUDA 13, and the wheels after",
             )
         return ()
-    return tuple(dict.fromkeys((*names.base, *(_full_name(word, target, names) for word in asked))))
+    return tuple(dict.fromkeys((*(names.base if base else ()), *(_full_name(word, target, names) for word in asked))))
+
+
+def wheels_of(libraries: Iterable[str], target: Target, names: WheelNames) -> tuple[str, ...]:
+    """The wheels that hold these CUDA libraries, named as in NVIDIA's archives (``libcublas``, ``cuda_nvrtc``).
+
+    Raises ConfigError for a library without a wheel of that name.
+    """
+    found = []
+    for library in libraries:
+        name = library.removeprefix("lib").removeprefix("cuda_").replace("_", "")
+        if name not in names.short:
+            near = difflib.get_close_matches(name, names.short, n=1)
+            raise ConfigError(
+                f"[sysroot] cuda: NVIDIA's wheels for CUDA {target.cuda_version} have no library {library!r}",
+                hint=f"did you mean {near[0]}?" if near else f"known: {', '.join(names.short)}",
+            )
+        found.append(name)
+    return tuple(found)
 
 
 def has_overlay(target: Target) -> bool:

@@ -19,6 +19,7 @@ MERGED: Mapping[str, str] = {"lib": "usr/lib", "bin": "usr/bin", "sbin": "usr/sb
 
 # Directories whose libraries Debian's maintainer scripts link into the library directory (update-alternatives).
 _ALTERNATIVE_DIRS = ("blas", "lapack")
+_STRANGE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _LINKED = re.compile(r"lib[^/]+\.(a|so|so\.[0-9]+)$")
 _SHARED_LIBRARY = re.compile(r"(lib[^/]+\.so)(\.[0-9][^/]*)?$")
 
@@ -27,14 +28,19 @@ def clean_path(name: str, *, source: str) -> str:
     """A member name as a relative path without ``.`` steps: ``"./usr/lib/"`` gives ``"usr/lib"``, the root ``""``.
 
     ``source`` names the archive in errors. Raises DownloadError for a name that could leave the root or break the
-    manifest: absolute, with ``..``, with control characters.
+    manifest: absolute, with ``..``, with control characters, not UTF-8.
     """
     steps = [step for step in name.split("/") if step not in ("", ".")]
-    if name.startswith("/") or ".." in steps or any(ord(char) < 32 or ord(char) == 127 for char in name):
+    if name.startswith("/") or ".." in steps or has_strange(name):
         raise DownloadError(
             f"{source}: refused: it holds a file named {name!r}, which would be written outside its tree"
         )
     return "/".join(steps)
+
+
+def has_strange(name: str) -> bool:
+    """True for a name that a manifest cannot hold: with control characters, or bytes that are no UTF-8."""
+    return _STRANGE.search(name) is not None
 
 
 def merge_usr(path: str) -> str:

@@ -1,62 +1,69 @@
 """The sysroot of a target: chosen, fetched, unpacked, completed and kept.
 
 1. find      the same inputs gave a tree before: done, nothing is started
-2. suite     the distribution release closest below the target's glibc and libstdc++ that the mirror has
-3. packages  apt resolves and downloads, with a state of its own
-4. wheels    pip resolves and downloads NVIDIA's CUDA for the target
-5. tree      unpacked without scripts, links made relative, stubs written, laid out under its digest
+2. base      a suite's packages (the closest below the target's glibc and libstdc++), or the root file system of an
+             image, a device, a tarball or a directory
+3. packages  what was asked for on top of a root file system, by its own apt sources
+4. CUDA      NVIDIA's wheels or archives for the target, where the base does not hold it
+5. tree      links made relative, stubs written, laid out under its digest
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jetsonx.catalog import Suite, Target, load_catalog, rank_suites
-from jetsonx.console import Console
-from jetsonx.errors import DownloadError
-from jetsonx.runner import Runner
-from jetsonx.sysroot.apt import Apt, fetch_lists, fetch_packages, fetch_ports_uri, resolve_packages
-from jetsonx.sysroot.cuda import (
-    compiler_place,
-    finish_overlay,
-    has_overlay,
-    load_wheel_names,
-    overlay_place,
-    overlay_wheels,
-    toolkit_constraints,
-    toolkit_requirement,
+from jetsonx.catalog import Suite, Target
+from jetsonx.errors import ConfigError, DownloadError
+from jetsonx.net.faults import UnreachableError
+from jetsonx.sysroot import bases, rootfs
+from jetsonx.sysroot.apt import fetch_packages
+from jetsonx.sysroot.cuda import Toolkit, finish_overlay
+from jetsonx.sysroot.cuda_parts import CudaParts, default_toolkit, fetch_parts, pinned_parts
+from jetsonx.sysroot.debs import deb_jobs, fetch_pinned, find_suite, fit, resolve_debs, suite_distribution
+from jetsonx.sysroot.effects import Effects
+from jetsonx.sysroot.package import (
+    Archive,
+    Package,
+    Pins,
+    Wheel,
+    archive_from_json,
+    image_from_json,
+    package_from_json,
+    to_json,
+    wheel_from_json,
 )
-from jetsonx.sysroot.mirrors import load_host, resolve_sources
-from jetsonx.sysroot.package import Package, Pins, Wheel, package_from_json, to_json, wheel_from_json
+from jetsonx.sysroot.source import AUTO, Source, parse_source
 from jetsonx.sysroot.store import Store, Tree
 from jetsonx.sysroot.tree import TreeWriter
-from jetsonx.sysroot.unpack import Job, link_like_scripts, unpack_all, unpack_deb
-from jetsonx.sysroot.wheels import Platform, download_wheels, fetch_wheels, parse_metadata, unpack_wheel
+from jetsonx.sysroot.unpack import link_like_scripts, unpack_all
 
-# Part of every key: raise it when the same packages would be laid out differently.
-_FORMAT = 3
+# Part of every key: raise it when the same inputs would be laid out differently.
+_FORMAT = 4
 _KIND = "sysroot"
-_NAMED = 5  # packages that an error names
 # A package unpacks to about this many times its size: enough to tell how much a full disk lacked.
 _UNPACKED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sysroot:
-    """A target's headers and libraries at ``path``. ``cuda_dir`` is relative to it, None without a CUDA overlay."""
+    """A target's headers and libraries at ``path``.
+
+    ``suite``: the distribution release it is made of, None when that is not one the catalog knows. ``gcc``: major of
+    the GCC whose libstdc++ headers it holds. ``cuda_dir`` is relative to ``path``, None without CUDA in it.
+    """
 
     digest: str
     path: Path
     packages: tuple[Package, ...]
     wheels: tuple[Wheel, ...]
-    suite: Suite
+    archives: tuple[Archive, ...] = ()
+    suite: Suite | None
+    gcc: int
     cuda_dir: str | None
     cuda_target: str
     tree: Tree
@@ -68,339 +75,279 @@ class Sysroot:
         return {path: entry.owner for path, entry in self.tree.load_manifest().items() if entry.owner}
 
     @property
-    def pins(self) -> Pins:
-        """What a lock file must hold to have this very sysroot again."""
-        return Pins(suite=self.suite.codename, packages=self.packages, wheels=self.wheels)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Request:
-    target: Target
-    packages: tuple[str, ...]
-    wheels: tuple[str, ...]
-    full: bool
-    pins: Pins | None
-    distribution: str
+    def is_packaged(self) -> bool:
+        """True when every file in it came from a package, wheel or archive that is at hand."""
+        return bool(self.tree.info.get("source", "apt") == "apt")
 
     @property
-    def key(self) -> str:
-        line, release = self.target.line, self.target.release
-        value: dict[str, Any] = {"format": _FORMAT, "full": self.full, "filter": repr(line.filter)}
-        value |= {"cuda": self.target.cuda_dir if has_overlay(self.target) else None, "layout": line.cuda_target}
-        if self.pins is not None:
-            value |= {"suite": self.pins.suite, "sha256": self.pins.hashes}
-        else:
-            value |= {"packages": sorted(set(self.packages)), "wheels": sorted(set(self.wheels))}
-            value |= {"base": line.packages, "glibc": line.glibc, "glibcxx": line.glibcxx, "from": self.distribution}
-            value |= {"toolkit": release.cuda_toolkit, "cudnn": release.cudnn}
-        return json.dumps(value, sort_keys=True)
+    def pins(self) -> Pins:
+        """What a lock file must hold to have this very sysroot again."""
+        info = self.tree.info
+        source = info.get("source", "apt")
+        return Pins(
+            suite=self.suite.codename if self.suite else "",
+            packages=self.packages,
+            wheels=self.wheels,
+            archives=self.archives,
+            source=source,
+            origin=info.get("origin", "") if source != "apt" else "",
+            image=image_from_json(info["image"]) if info.get("image") else None,
+            base=info.get("base") or (self.digest if source in ("device", "directory") else ""),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Tools:
-    store: Store
-    runner: Runner
-    console: Console
-    offline: bool
+class Request:
+    """What is asked of a sysroot.
+
+    ``packages`` are Debian names, ``wheels`` requirements (or short names) and ``cuda`` names of CUDA libraries, all
+    beside what every sysroot holds. ``toolkit`` says where CUDA comes from when the source does not hold it (None: from
+    the wheels that hold this release's, or nowhere). ``full`` keeps every file.
+    """
+
+    source: Source = AUTO
+    packages: tuple[str, ...] = ()
+    wheels: tuple[str, ...] = ()
+    cuda: tuple[str, ...] = ()
+    toolkit: Toolkit | None = None
+    full: bool = False
 
 
 def pull_sysroot(
-    target: Target,
-    *,
-    packages: Sequence[str] = (),
-    wheels: Sequence[str] = (),
-    full: bool = False,
-    store: Store,
-    runner: Runner,
-    console: Console,
-    offline: bool = False,
-    pins: Pins | None = None,
-    refresh: bool = False,
+    target: Target, request: Request, effects: Effects, *, pins: Pins | None = None, refresh: bool = False
 ) -> Sysroot:
-    """The sysroot of ``target`` with these extra ``packages`` (Debian names) and ``wheels`` (NVIDIA's, or short names).
+    """The sysroot of ``target``: from the store when the same was asked before, else made.
 
-    ``full`` keeps every file of the packages. ``offline`` starts no network tool. ``pins`` (from a lock file) takes
-    exactly these packages and wheels instead of resolving. ``refresh`` resolves anew although the store has an answer.
+    ``pins`` (from a lock file) takes exactly what they name instead of resolving. ``refresh`` resolves anew although
+    the store has an answer.
 
     Raises ConfigError for names that do not exist, DownloadError when something cannot be had, HostError when the disk
     is full or the cache directory cannot be written.
     """
-    names = load_wheel_names()
-    request = _Request(
-        target=target,
-        packages=tuple(packages),
-        wheels=overlay_wheels(target, wheels, names),
-        full=full,
-        pins=pins,
-        distribution="" if pins or _mirror() else load_host().distribution,
-    )
-    key = request.key
+    store = effects.store
+    request = replace(request, source=resolve_source(request.source, target, store, pins))
+    key = _key(target, request, pins)
     if not refresh and (tree := store.find(_KIND, key)):
-        return _sysroot(tree)
-    tools = _Tools(store=store, runner=runner, console=console, offline=offline)
+        return load_sysroot(tree)
     with store.lock(f"sysroot for L4T {target.release.l4t}"):
         if not refresh and (tree := store.find(_KIND, key)):  # another process made it meanwhile
-            return _sysroot(tree)
-        sysroot = _sysroot(_make(request, key, tools, refresh=refresh))
+            return load_sysroot(tree)
+        tree = _make(target, request, key, effects, pins, refresh=refresh)
+        sysroot = load_sysroot(tree)
+        if pins is not None and request.source.kind in ("device", "directory") and pins.base != tree.digest:
+            raise DownloadError(
+                f"what {request.source} holds has changed: it gives {tree.digest}, jetsonx.lock pins {pins.base}",
+                hint="`jetsonx build --refresh` takes it as it is today",
+            )
         if pins is None:  # the lock file written now will ask for the same tree by its pins
-            store.remember_tree(replace(request, pins=sysroot.pins).key, sysroot.tree)
+            store.remember_tree(_key(target, request, sysroot.pins), tree)
         return sysroot
 
 
-def fetch_debs(
-    sysroot: Sysroot, target: Target, *, store: Store, runner: Runner, console: Console, offline: bool = False
-) -> Mapping[str, Path]:
+def resolve_source(source: Source, target: Target, store: Store, pins: Pins | None = None) -> Source:
+    """The source with nothing left open: what the lock says, what was pulled last, which image the release has.
+
+    Raises ConfigError when the release has no image.
+    """
+    if pins is not None:
+        return parse_source(pins.source, pins.origin)
+    if source.kind == "auto":
+        pulled = load_asked(target, store)
+        source = pulled.source if pulled else Source(kind="apt")
+    return bases.resolve_image(source, target) if source.kind == "image" else source
+
+
+def remember_asked(request: Request, target: Target, store: Store) -> None:
+    """Let builds for this release take the request's source from now on, unless their project names one."""
+    asked: dict[str, object] = {"source": request.source.kind, "origin": request.source.origin}
+    asked |= {"packages": request.packages, "wheels": request.wheels, "cuda": request.cuda, "full": request.full}
+    store.remember("asked", target.release.l4t, json.dumps(asked))
+
+
+def load_asked(target: Target, store: Store) -> Request | None:
+    """What was asked of the sysroot pulled last for the target's release; None when none was."""
+    try:
+        asked = json.loads(store.recall("asked", target.release.l4t) or "null")
+        return asked and Request(
+            source=parse_source(asked["source"], asked["origin"]),
+            packages=tuple(asked["packages"]),
+            wheels=tuple(asked["wheels"]),
+            cuda=tuple(asked["cuda"]),
+            full=bool(asked["full"]),
+        )
+    except (ValueError, KeyError, TypeError, ConfigError):
+        return None  # damaged by hand: as good as not there
+
+
+def fetch_debs(sysroot: Sysroot, target: Target, effects: Effects) -> Mapping[str, Path]:
     """The .deb of each of a sysroot's packages, by package name; fetched again where the cache has lost one."""
-    tools = _Tools(store=store, runner=runner, console=console, offline=offline)
-    paths = _pinned_debs(target, sysroot.suite, sysroot.packages, tools)
+    if sysroot.suite is None or not sysroot.is_packaged:
+        return {}
+    paths = fetch_pinned(target, sysroot.suite, sysroot.packages, effects)
     return {package.name: paths[package.sha256] for package in sysroot.packages}
 
 
-def fetch_constraints(
-    target: Target, *, store: Store, runner: Runner, console: Console, offline: bool = False, refresh: bool = False
-) -> tuple[str, ...]:
-    """Constraint lines that hold every CUDA wheel, for device or workstation, to the target's release."""
-    names = load_wheel_names()
-    [(_, toolkit)] = fetch_wheels(
-        [toolkit_requirement(target.release, names)],
-        platform="x86_64",
-        dependencies=False,
-        store=store,
-        runner=runner,
-        console=console,
-        offline=offline,
-        refresh=refresh,
-    )
-    return toolkit_constraints(_requires(toolkit), target.release, names)
+def _key(target: Target, request: Request, pins: Pins | None) -> str:
+    line, release, source = target.line, target.release, request.source
+    value: dict[str, Any] = {"format": _FORMAT, "full": request.full, "source": str(source)}
+    value |= {
+        "filter": repr(bases.source_filter(line, source)),
+        "cuda_dir": target.cuda_dir,
+        "layout": line.cuda_target,
+    }
+    value |= {"layout": line.cuda_target, "l4t": release.l4t if source.kind != "apt" else None}
+    if pins is not None:
+        return json.dumps({**value, "suite": pins.suite, "pins": pins.hashes}, sort_keys=True)
+    toolkit = request.toolkit
+    value |= {"packages": sorted(set(request.packages)), "wheels": sorted(set(request.wheels))}
+    value |= {"cuda": sorted(set(request.cuda)), "toolkit": [toolkit.source, toolkit.redist] if toolkit else None}
+    value |= {"base": line.packages, "glibc": line.glibc, "glibcxx": line.glibcxx}
+    value |= {"release": [release.cuda_toolkit, release.cudnn]}
+    if source.kind == "apt":
+        value["from"] = suite_distribution()
+    if source.kind == "tarball":
+        value["file"] = bases.file_stamp(Path(source.origin))
+    return json.dumps(value, sort_keys=True)
 
 
-def _make(request: _Request, key: str, tools: _Tools, *, refresh: bool) -> Tree:
-    before = None if refresh else tools.store.find(_KIND, key, even_damaged=True)
+def _make(target: Target, request: Request, key: str, effects: Effects, pins: Pins | None, *, refresh: bool) -> Tree:
+    before = None if refresh else effects.store.find(_KIND, key, even_damaged=True)
     if before is not None:
-        tools.console.warn(f"the sysroot at {before.path} is damaged: making it anew from what it was made of")
-        found = _sysroot(before)
-        suite, debs, wheels = found.suite, found.packages, found.wheels
-    elif request.pins is not None:
-        suite, debs, wheels = _suite(request.pins.suite), request.pins.packages, request.pins.wheels
-    else:
-        if tools.offline:
-            raise _not_cached(request, tools.store)
-        suite, apt, debs = _resolve_debs(request, tools)
-        paths = fetch_packages(apt, debs, store=tools.store, runner=tools.runner, console=tools.console)
-        return _build(request, key, tools, suite, debs, paths, _resolve_wheels(request, tools, refresh=refresh))
-    paths = _pinned_debs(request.target, suite, debs, tools)
-    files = download_wheels(
-        wheels, store=tools.store, runner=tools.runner, console=tools.console, offline=tools.offline
-    )
-    return _build(request, key, tools, suite, debs, paths, files)
+        effects.console.warn(f"the sysroot at {before.path} is damaged: making it anew from what it was made of")
+        pins = load_sysroot(before).pins
+    elif pins is None and effects.offline:
+        raise _not_cached(target, request, effects.store)
+    if request.source.kind == "apt":
+        return _make_from_suite(target, request, key, effects, pins, refresh=refresh)
+    return _make_from_rootfs(target, request, key, effects, pins, refresh=refresh)
 
 
-# ---- packages --------------------------------------------------------------------------------------------------------
-
-
-def _resolve_debs(request: _Request, tools: _Tools) -> tuple[Suite, Apt, tuple[Package, ...]]:
-    target = request.target
-    catalog = load_catalog()
-    suites = rank_suites(catalog.suites, target.glibc, target.glibcxx, request.distribution or None)
-    if not suites:
-        raise DownloadError(
-            f"{target.name} has glibc {target.glibc} and {target.glibcxx}: every {request.distribution} release that "
-            "jetsonx knows is newer, and what is linked against it would not start there",
-            hint=f"set JETSONX_APT_MIRROR to an archive that has {target.line.ubuntu} for {target.debian_arch}, "
-            "or choose a newer L4T release",
-        )
-    passed: list[Apt] = []
-    for suite in suites:
-        apt = _lists(suite, target, tools)
-        if not apt.missing:
-            tools.console.say(_why(suite, target, passed))
-            wanted = (*target.line.base_packages(suite.gcc), *request.packages)
-            debs = resolve_packages(apt, wanted, store=tools.store, runner=tools.runner)
-            return suite, apt, debs
-        passed.append(apt)
-    raise DownloadError(
-        f"no suite for {target.name} (glibc {target.glibc} or older): " + "; ".join(apt.missing for apt in passed),
-        details=passed[-1].details,
-        hint=f"set JETSONX_APT_MIRROR to an archive that has {target.debian_arch} packages of "
-        + " or ".join(suite.codename for suite in suites),
-    )
-
-
-def _lists(suite: Suite, target: Target, tools: _Tools) -> Apt:
-    host, override = load_host(), _mirror()
-    if host.distribution == "ubuntu" and not host.ports_uri and not override:
-        host = replace(host, ports_uri=fetch_ports_uri(store=tools.store, runner=tools.runner))
-    sources = resolve_sources(host, suite.codename, override)
-    return fetch_lists(
-        sources,
-        suite.codename,
-        debian_arch=target.debian_arch,
-        store=tools.store,
-        runner=tools.runner,
-        console=tools.console,
-    )
-
-
-def _mirror() -> str:
-    """The archive the user names instead of the host's own; then any distribution's suites are looked for there."""
-    return os.environ.get("JETSONX_APT_MIRROR", "")
-
-
-def _why(suite: Suite, target: Target, passed: Sequence[Apt]) -> str:
-    closer = "".join(f"; {apt.missing}" for apt in passed)
-    return _fit(suite, target) + closer
-
-
-def _fit(suite: Suite, target: Target) -> str:
-    return (
-        f"{suite.distribution.capitalize()} {suite.codename} (glibc {suite.glibc}, {suite.glibcxx}), the closest not "
-        f"newer than L4T {target.release.l4t} ({target.glibc}, {target.glibcxx})"
-    )
-
-
-def _suite(codename: str) -> Suite:
-    for suite in load_catalog().suites:
-        if suite.codename == codename:
-            return suite
-    raise DownloadError(f"jetsonx.lock names the suite {codename!r}, which this version of jetsonx does not know")
-
-
-def _pinned_debs(target: Target, suite: Suite, debs: Sequence[Package], tools: _Tools) -> dict[str, Path]:
-    paths = {deb.sha256: path for deb in debs if (path := tools.store.download(deb.sha256)) is not None}
-    lacking = [deb for deb in debs if deb.sha256 not in paths]
-    if not lacking:
-        return paths
-    if tools.offline:
-        raise DownloadError(
-            f"offline, and the cache lacks {len(lacking)} of the {len(debs)} packages that the sysroot is made of: "
-            + ", ".join(f"{deb.name} {deb.version}" for deb in lacking[:_NAMED])
-            + (" …" if len(lacking) > _NAMED else ""),
-            hint=f"run it once with a network; the cache is {tools.store.root}",
-        )
-    apt = _lists(suite, target, tools)
-    if apt.missing:
-        raise DownloadError(f"jetsonx.lock pins packages of {suite.codename}: {apt.missing}", details=apt.details)
-    wanted = [f"{deb.name}={deb.version}" for deb in debs]
-    there = {deb.name: deb for deb in resolve_packages(apt, wanted, store=tools.store, runner=tools.runner)}
-    changed = [deb.name for deb in debs if deb.name not in there or there[deb.name].sha256 != deb.sha256]
-    if changed:
-        raise DownloadError(
-            f"the mirror's {suite.codename} has other files than jetsonx.lock pins for {', '.join(changed)}",
-            hint="build once without --locked to take the versions of today into jetsonx.lock",
-        )
-    found = [there[deb.name] for deb in debs]
-    return fetch_packages(apt, found, store=tools.store, runner=tools.runner, console=tools.console)
-
-
-# ---- wheels ----------------------------------------------------------------------------------------------------------
-
-_Files = tuple[tuple[Wheel, Path], ...]
-
-
-def _resolve_wheels(request: _Request, tools: _Tools, *, refresh: bool) -> _Files:
-    if not request.wheels:
-        return ()
-    names = load_wheel_names()
-    constraints = fetch_constraints(
-        request.target, store=tools.store, runner=tools.runner, console=tools.console, refresh=refresh
-    )
-
-    def fetch(wanted: Sequence[str], platform: Platform, *, alone: bool) -> _Files:
-        return fetch_wheels(
-            wanted,
-            platform=platform,
-            constraints=constraints,
-            glibc=request.target.glibc,
-            dependencies=not alone,
-            store=tools.store,
-            runner=tools.runner,
-            console=tools.console,
-            refresh=refresh,
-        )
-
-    return (
-        *fetch(request.wheels, "aarch64", alone=False),
-        *fetch([names.compiler], "x86_64", alone=True),
-    )
-
-
-def _requires(wheel: Path) -> list[str]:
-    import zipfile
-
-    with zipfile.ZipFile(wheel) as archive:
-        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
-        return list(parse_metadata(archive.read(name).decode()).get("Requires-Dist", []))
-
-
-# ---- the tree --------------------------------------------------------------------------------------------------------
-
-
-def _build(
-    request: _Request,
-    key: str,
-    tools: _Tools,
-    suite: Suite,
-    debs: Sequence[Package],
-    paths: Mapping[str, Path],
-    wheels: _Files,
+def _make_from_suite(
+    target: Target, request: Request, key: str, effects: Effects, pins: Pins | None, *, refresh: bool
 ) -> Tree:
-    target, line = request.target, request.target.line
-    names = load_wheel_names()
-    cuda_dir = target.cuda_dir if wheels else None
-
-    def add_wheel(item: tuple[Wheel, Path], writer: TreeWriter) -> None:
-        wheel, path = item
-        if wheel.name == names.compiler:
-            place = compiler_place(target.cuda_dir, line.cuda_target, names)
-        else:
-            place = overlay_place(target.cuda_dir, line.cuda_target, wheel.name)
-        unpack_wheel(path, writer, place, owner=wheel.name)
-
-    def add_deb(deb: Package, writer: TreeWriter) -> None:
-        keeps = _everything if request.full else line.filter.keeps
-        data = paths[deb.sha256].read_bytes()  # read once: hashed, then unpacked from memory
-        if hashlib.sha256(data).hexdigest() != deb.sha256:
-            tools.store.drop_download(deb.sha256)
-            raise DownloadError(
-                f"{deb.filename} was damaged in the cache: its sha256 is not {deb.sha256}",
-                hint="it is removed; run the same command again to fetch it anew",
-            )
-        unpack_deb(data, writer, keeps, name=deb.filename, owner=deb.name)
+    if pins is None:
+        suite, apt, debs = resolve_debs(target, request.packages, suite_distribution(), effects)
+        paths = fetch_packages(apt, debs, store=effects.store, runner=effects.runner, console=effects.console)
+        parts = _parts(target, request, request.cuda, effects, held=False, refresh=refresh)
+    else:
+        suite, debs = _known_suite(pins.suite), pins.packages
+        paths = fetch_pinned(target, suite, debs, effects)
+        parts = pinned_parts(pins, effects)
+    keeps = _everything if request.full else target.line.filter.keeps
 
     def fill(writer: TreeWriter) -> None:
-        jobs: list[tuple[int, Job]] = [(deb.size_bytes, partial(add_deb, deb)) for deb in debs]
-        jobs += [(item[1].stat().st_size, partial(add_wheel, item)) for item in wheels]
-        unpack_all(jobs, writer)
-        link_like_scripts(writer)
-        if cuda_dir is not None:
-            finish_overlay(writer, cuda_dir, line.cuda_target)
+        unpack_all([*deb_jobs(debs, paths, keeps, effects), *parts.jobs(target)], writer)
+        _finish(writer, target, has_cuda=bool(parts))
+
+    info = _info(target, request, parts, debs) | {
+        "origin": suite.codename,
+        "suite": suite.codename,
+        "gcc": suite.gcc,
+        "cuda_dir": target.cuda_dir if parts else None,
+        "why": f"sysroot: {fit(suite, target)}",
+    }
+    effects.console.say(f"unpacking {len(debs)} packages and {len(parts)} parts of CUDA")
+    needed = sum(deb.size_bytes * _UNPACKED for deb in debs) + parts.size_bytes * 2
+    return effects.store.create(_KIND, key, fill, info=info, needed_bytes=needed)
+
+
+def _make_from_rootfs(
+    target: Target, request: Request, key: str, effects: Effects, pins: Pins | None, *, refresh: bool
+) -> Tree:
+    base = bases.resolve_base(request.source, target, effects, pins)
+    kept = None if request.full else bases.source_filter(target.line, request.source)
+
+    def fill(writer: TreeWriter) -> Mapping[str, object]:
+        identity = base.fill(writer, kept)
+        debs = rootfs.complete(
+            writer,
+            request.packages,
+            target,
+            what=base.what,
+            keeps=kept.keeps if kept else _everything,
+            pinned=pins.packages if pins else None,
+            effects=effects,
+        )
+        held = rootfs.holds_cuda(writer, target)
+        if pins is not None:
+            parts = pinned_parts(pins, effects)
+        else:
+            lacking = [name for name in request.cuda if not (held and rootfs.holds_library(writer, name))]
+            parts = _parts(target, request, lacking, effects, held=held, refresh=refresh)
+        unpack_all(parts.jobs(target), writer)
+        _finish(writer, target, has_cuda=held or bool(parts))
+        suite = rootfs.read_suite(writer)
+        return _info(target, request, parts, debs) | {
+            "base": identity,
+            "suite": suite.codename if suite else None,
+            "gcc": rootfs.check_root(writer, target, what=base.what),
+            "cuda_dir": target.cuda_dir if held or parts else None,
+        }
 
     info = {
-        "suite": suite.codename,
-        "packages": [to_json(deb) for deb in debs],
-        "wheels": [to_json(wheel) for wheel, _ in wheels],
-        "cuda_dir": cuda_dir,
-        "cuda_target": line.cuda_target,
-        "full": request.full,
-        "why": f"sysroot: {_fit(suite, target)}",
+        "origin": request.source.origin,
+        "image": to_json(base.image) if base.image else None,
+        "why": f"sysroot: {base.what}",
     }
-    tools.console.say(f"unpacking {len(debs)} packages and {len(wheels)} wheels")
-    needed = sum(deb.size_bytes * _UNPACKED for deb in debs) + sum(path.stat().st_size * 2 for _, path in wheels)
-    return tools.store.create(_KIND, key, fill, info=info, needed_bytes=needed)
+    return effects.store.create(_KIND, key, fill, info=info, needed_bytes=base.needed_bytes)
+
+
+def _parts(
+    target: Target, request: Request, cuda: Sequence[str], effects: Effects, *, held: bool, refresh: bool
+) -> CudaParts:
+    toolkit = request.toolkit or default_toolkit(target)
+    try:
+        return fetch_parts(
+            target, toolkit, wheels=request.wheels, cuda=cuda, held=held, effects=effects, refresh=refresh
+        )
+    except UnreachableError as error:
+        if cuda or request.wheels:
+            raise
+        effects.console.warn(f"the sysroot gets no CUDA: {error.message}")
+        return CudaParts()
+
+
+def _finish(writer: TreeWriter, target: Target, *, has_cuda: bool) -> None:
+    link_like_scripts(writer)
+    if has_cuda:
+        finish_overlay(writer, target.cuda_dir, target.cuda_target)
+
+
+def _info(target: Target, request: Request, parts: CudaParts, debs: Sequence[Package]) -> dict[str, object]:
+    return {
+        "source": request.source.kind,
+        "release": target.release.l4t,
+        "line": target.line.id,
+        "packages": [to_json(deb) for deb in debs],
+        "wheels": [to_json(wheel) for wheel, _ in parts.wheels],
+        "archives": [to_json(archive) for archive, _ in parts.archives],
+        "cuda_target": target.cuda_target,
+        "full": request.full,
+    }
 
 
 def _everything(_path: str) -> bool:
     return True
 
 
-def _sysroot(tree: Tree) -> Sysroot:
+def _known_suite(codename: str) -> Suite:
+    suite = find_suite(codename)
+    if suite is None:
+        raise DownloadError(f"jetsonx.lock names the suite {codename!r}, which this version of jetsonx does not know")
+    return suite
+
+
+def load_sysroot(tree: Tree) -> Sysroot:
+    """The sysroot that a tree of the store is. Raises KeyError for a tree of an older format."""
     info = tree.info
     return Sysroot(
         digest=tree.digest,
         path=tree.path,
         packages=tuple(package_from_json(item) for item in info["packages"]),
         wheels=tuple(wheel_from_json(item) for item in info["wheels"]),
-        suite=_suite(info["suite"]),
+        archives=tuple(archive_from_json(item) for item in info["archives"]),
+        suite=find_suite(info["suite"]) if info["suite"] else None,
+        gcc=info["gcc"],
         cuda_dir=info["cuda_dir"],
         cuda_target=info["cuda_target"],
         tree=tree,
@@ -408,11 +355,11 @@ def _sysroot(tree: Tree) -> Sysroot:
     )
 
 
-def _not_cached(request: _Request, store: Store) -> DownloadError:
-    needed = [*request.target.line.packages, *request.packages, *request.wheels]
-    held = [f"{tree.name} ({tree.info.get('suite', '')})" for tree in store.trees() if tree.kind == _KIND]
+def _not_cached(target: Target, request: Request, store: Store) -> DownloadError:
+    needed = [*target.line.packages, *request.packages, *request.wheels, *request.cuda]
+    held = [f"{tree.name} ({tree.info.get('origin', '')})" for tree in store.trees() if tree.kind == _KIND]
     return DownloadError(
-        f"offline, and no sysroot for {request.target.name} with {', '.join(needed)} is in the cache",
+        f"offline, and no sysroot for {target.name} from {request.source} with {', '.join(needed)} is in the cache",
         details=f"{store.root} holds: {', '.join(held) or 'no sysroot'}",
-        hint=f"run it once with a network: jetsonx sysroot pull {request.target.name}",
+        hint=f"run it once with a network: jetsonx sysroot pull {target.name}",
     )

@@ -1,14 +1,13 @@
 """The store: what was fetched and unpacked, kept by content in the user's cache directory.
 
-    CACHEDIR.TAG                     tells backup programs to pass by (bford.info/cachedir)
-    downloads/<sha256>/<file name>   .deb and .whl files as they came
+    downloads/<sha256>/<file name>   packages, wheels, archives and image layers as they came
     objects/ab/cdef…[x]              file contents, each once; trees hold hard links to them
     trees/<kind>-<12 digits>/        root/ (the tree itself), manifest (every path), info.json (what it was made of)
-    refs/<kind>/<key>                the tree that these inputs gave, and from what; its time says when it was last used
-    tmp/<process>/                   half-made things; a lock tells whether their maker still lives
-    locks/
+    refs/<kind>/<key>                the tree that these inputs gave, and from what
+    refs/project/<key>               a lock file, and trees it needs
 
-A tree appears by one rename, so whoever is killed leaves nothing or a whole tree.
+What is used gets the time of its use: a tree's info.json, a reference, a download's directory. A tree appears by one
+rename, so whoever is killed leaves nothing or a whole tree. The ground it stands on is :mod:`jetsonx.sysroot.cachedir`.
 """
 
 from __future__ import annotations
@@ -18,15 +17,13 @@ import errno
 import hashlib
 import json
 import os
-import secrets
-import time
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jetsonx.console import Console, amount
-from jetsonx.errors import HostError
+from jetsonx.sysroot.cachedir import CacheDir, default_root
 from jetsonx.sysroot.tree import (
     Entry,
     Objects,
@@ -41,12 +38,9 @@ from jetsonx.sysroot.tree import (
     render_manifest,
 )
 
-_TAG = (
-    "Signature: 8a477f597d28d172789f06886806bc55\n"
-    "# This directory holds what jetsonx fetched. It can be deleted; JETSONX_CACHE moves it.\n"
-)
-_DAY_S = 86_400
-_FULL_BYTES = 1 << 16
+__all__ = ["Project", "Store", "Tree", "default_root"]
+
+_SHA256 = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,34 +60,21 @@ class Tree:
 
     def load_manifest(self) -> dict[str, Entry]:
         """Every path of the tree with its kind, content and owner (the package or wheel it came from)."""
-        return parse_manifest((self.path.parent / "manifest").read_text())
+        # As bytes: in text mode a carriage return in a name would become the end of a line.
+        return parse_manifest((self.path.parent / "manifest").read_bytes().decode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pruned:
-    """What :meth:`Store.prune` removed."""
+class Project:
+    """A lock file that was used with the store: the names of trees it needs, and every sha256 (in hex) in its text."""
 
-    trees: tuple[str, ...]
-    files: int
-    size_bytes: int
-
-
-def default_root(environ: Mapping[str, str]) -> Path:
-    """Where the store lies: ``JETSONX_CACHE``, else ``jetsonx`` in the user's cache directory."""
-    if chosen := environ.get("JETSONX_CACHE"):
-        return Path(chosen).expanduser().absolute()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("jetsonx")
+    file: Path
+    trees: frozenset[str]
+    hashes: frozenset[str]
 
 
-class Store:
-    """The store at ``root``. Nothing is created before something is to be written."""
-
-    def __init__(self, root: Path, console: Console) -> None:
-        self.root = root
-        self._console = console
-        self._locks: dict[str, Any] = {}
+class Store(CacheDir):
+    """The trees, references and downloads in the cache directory."""
 
     # ---- finding -------------------------------------------------------------------------------------------------
 
@@ -107,9 +88,20 @@ class Store:
             return None  # never there, or damaged by hand: as good as not there
         if not tree.path.parent.is_dir() or (tree.damaged and not even_damaged):
             return None
-        with contextlib.suppress(OSError):  # a read-only cache still serves
-            os.utime(ref)
+        _use(ref)
+        self.use(tree)
         return tree
+
+    def use(self, tree: Tree) -> None:
+        """Take note that a tree is in use, for :meth:`last_used`."""
+        _use(tree.path.parent / "info.json")
+
+    def last_used(self, tree: Tree) -> float:
+        """When a tree was last found, or made, in seconds since 1970; 0 when it is gone."""
+        try:
+            return (tree.path.parent / "info.json").stat().st_mtime
+        except OSError:
+            return 0.0
 
     def trees(self) -> tuple[Tree, ...]:
         """Every whole tree, sorted by name."""
@@ -134,37 +126,37 @@ class Store:
     def _ref(self, kind: str, key: str) -> Path:
         return self.root / "refs" / kind / hashlib.sha256(key.encode()).hexdigest()[:32]
 
-    # ---- making --------------------------------------------------------------------------------------------------
+    def requests(self, kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The name of the tree that each remembered request of a kind gave, and what was noted for that request.
 
-    @contextlib.contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Hold the lock ``name`` between processes; says so when another jetsonx has it. The same thread may nest."""
-        from filelock import FileLock, Timeout
+        One tree may have been the answer to several, such as those for two L4T releases.
+        """
+        for ref in self._refs(kind):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                record = json.loads(ref.read_text())
+                if isinstance(record["tree"], str) and isinstance(record["info"], dict):
+                    yield record["tree"], record["info"]
 
-        with self.guard(f"locking {name}"):
-            folder = self.folder("locks")
-            file = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
-            lock = self._locks.setdefault(name, FileLock(file))
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                self._console.say(f"waiting for another jetsonx ({name})")
-                lock.acquire(poll_interval=0.1)
+    def _refs(self, kind: str) -> list[Path]:
         try:
-            yield
-        finally:
-            lock.release()
+            return sorted((self.root / "refs" / kind).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    # ---- making --------------------------------------------------------------------------------------------------
 
     def create(
         self,
         kind: str,
         key: str,
-        fill: Callable[[TreeWriter], None],
+        fill: Callable[[TreeWriter], Mapping[str, object] | None],
         *,
         info: Mapping[str, object],
         needed_bytes: int = 0,
     ) -> Tree:
         """Make a tree with ``fill``, remember it under ``key``, and return it; under the lock of its key.
+
+        ``info`` tells what the tree is made of; what ``fill`` returns, because only it can know, is added to that.
 
         A tree of the same content that is there and whole is used instead. ``needed_bytes``, an estimate, is named when
         the disk is full. Raises HostError then, and when the cache directory cannot be written.
@@ -176,7 +168,7 @@ class Store:
         ):
             objects = Objects(self.folder("objects"), scratch)
             writer = TreeWriter(objects)
-            fill(writer)
+            info = {**info, **(fill(writer) or {})}
             entries = close_entries(writer.entries)
             digest = manifest_digest(entries)
             name = f"{kind}-{digest.partition(':')[2][:12]}"
@@ -185,7 +177,7 @@ class Store:
                 made = scratch / "tree"
                 made.mkdir()
                 lay_out(made / "root", entries, objects)
-                (made / "manifest").write_text(render_manifest(entries))
+                (made / "manifest").write_bytes(render_manifest(entries).encode())
                 (made / "info.json").write_text(json.dumps({"digest": digest, "kind": kind, "info": dict(info)}))
                 self._place(made, self.folder("trees") / name, scratch / "replaced")
             tree = self._tree(name, digest, kind, dict(info))
@@ -221,18 +213,46 @@ class Store:
     def recall(self, kind: str, key: str) -> str | None:
         """What :meth:`remember` wrote, or None."""
         try:
-            return self._ref(kind, key).read_text()
+            text = self._ref(kind, key).read_text()
         except OSError:
             return None
+        _use(self._ref(kind, key))
+        return text
+
+    # ---- projects ------------------------------------------------------------------------------------------------
+
+    def protect(self, project_file: Path, names: Iterable[str] = ()) -> None:
+        """Keep what a lock file needs from being pruned, as long as the file is there.
+
+        That is every tree whose digest, or everything it was made of, the file names by sha256; and those in
+        ``names``, which take the place of the names given for this file before.
+        """
+        file = str(project_file.absolute())
+        self.remember("project", file, json.dumps({"file": file, "trees": sorted(set(names))}))
+
+    def projects(self) -> tuple[Project, ...]:
+        """The lock files that were used with this store and are still there."""
+        found = []
+        for ref in self._refs("project"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                record = json.loads(ref.read_text())
+                file = Path(record["file"])
+                hashes = frozenset(_SHA256.findall(file.read_text()))
+                found.append(Project(file=file, trees=frozenset(record["trees"]), hashes=hashes))
+        return tuple(found)
 
     # ---- downloads -----------------------------------------------------------------------------------------------
 
     def download(self, sha256: str) -> Path | None:
         """The downloaded file with this sha256 (in hex), or None. Its content is the reader's to check."""
+        folder = self.root / "downloads" / sha256
         try:
-            return next((path for path in (self.root / "downloads" / sha256).iterdir()), None)
+            path = next(folder.iterdir(), None)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        if path is not None:
+            _use(folder)
+        return path
 
     def keep_download(self, path: Path, sha256: str) -> Path:
         """Move a file that was just fetched and checked into the store; returns where it lies now."""
@@ -252,7 +272,7 @@ class Store:
         """Read every file of a tree again; one line per damaged, missing or foreign file, none when it is whole.
 
         A damaged tree is marked, and its damaged contents are taken out of the store, so that the next pull makes
-        both anew.
+        both anew; trees that share such a content are marked too.
         """
         try:
             entries = tree.load_manifest()
@@ -263,138 +283,32 @@ class Store:
         troubles += compare(tree.path, entries) if tree.path.is_dir() else ["the tree itself is missing"]
         if troubles:
             with self.guard("marking a damaged tree"):
-                (tree.path.parent / "damaged").touch()
-                self._drop_damaged(entries)
+                _mark(tree)
+                self._mark_sharers(self._drop_damaged(entries))
         return tuple(troubles)
 
-    def _drop_damaged(self, entries: Mapping[str, Entry]) -> None:
+    def _drop_damaged(self, entries: Mapping[str, Entry]) -> set[str]:
         objects = Objects(self.root / "objects", self.root)
+        dropped = set()
         for entry in entries.values():
             if entry.kind == "file":
                 path = objects.path(entry.content, executable=entry.executable)
                 if path.exists() and (file_sha256(path) != entry.content or path.stat().st_mode & 0o777 != entry.mode):
                     path.unlink()
+                    dropped.add(entry.content)
+        return dropped
 
-    def prune(self, *, days: float | None = None) -> Pruned:
-        """Remove trees not used for ``days`` (None: all), downloads and image layers likewise, and what hangs on them.
-
-        SDK directories are links into trees and are made again in a moment: they all go.
-        """
-        before = time.time() - days * _DAY_S if days is not None else float("inf")
-        if not self.root.is_dir():
-            return Pruned(trees=(), files=0, size_bytes=0)
-        with self.guard("pruning"), self.scratch():
-            used = self._drop_refs(before)
-            gone = tuple(tree.name for tree in self.trees() if tree.name not in used)
-            counts = [_delete(path) for path in self.folder("trees").iterdir() if path.name not in used]
-            counts += [_delete(path) for path in self.folder("sdk").iterdir()]
-            for name in ("downloads", "layers"):
-                counts += [_delete(path) for path in self.folder(name).iterdir() if path.stat().st_mtime < before]
-            if not self._others_at_work():
-                counts += [_delete(path) for path in self.folder("objects").glob("*/*") if path.stat().st_nlink == 1]
-        return Pruned(trees=gone, files=sum(n for n, _ in counts), size_bytes=sum(size for _, size in counts))
-
-    def _drop_refs(self, before: float) -> set[str]:
-        used = set()
-        for ref in self.folder("refs").glob("*/*"):
-            if ref.stat().st_mtime < before:
-                ref.unlink()
-            else:
-                with contextlib.suppress(ValueError, KeyError, TypeError):  # not every reference names a tree
-                    used.add(json.loads(ref.read_text())["tree"])
-        return used
-
-    # ---- the ground ----------------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """A directory of this process for half-made things, gone afterwards; also removes what dead processes left."""
-        from filelock import FileLock
-
-        with self.guard("making room for temporary files"):
-            tmp = self.folder("tmp")
-            path = tmp / f"{os.getpid()}-{secrets.token_hex(4)}"
-            # One at a time: a newcomer between making its lock file and locking it would look dead to the next.
-            with FileLock(self.folder("locks") / "tmp.lock"):
-                self._sweep(tmp)
-                mine = FileLock(path.with_suffix(".lock"))
-                mine.acquire(timeout=0)
-                path.mkdir()
-        try:
-            yield path
-        finally:
-            remove_tree(path)
-            mine.release()
-            path.with_suffix(".lock").unlink(missing_ok=True)
-
-    def _sweep(self, tmp: Path) -> None:
-        from filelock import FileLock, Timeout
-
-        for lock_file in tmp.glob("*.lock"):
-            lock = FileLock(lock_file)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                continue  # its maker lives
-            remove_tree(lock_file.with_suffix(""))
-            lock_file.unlink(missing_ok=True)
-            lock.release()
-
-    def _others_at_work(self) -> bool:
-        return any(not path.name.startswith(f"{os.getpid()}-") for path in self.folder("tmp").glob("*.lock"))
-
-    def folder(self, name: str) -> Path:
-        """A directory of the store, made when it is not there."""
-        path = self.root / name
-        if not path.is_dir():
-            path.mkdir(parents=True, exist_ok=True)
-            tag = self.root / "CACHEDIR.TAG"
-            if not tag.exists():
-                tag.write_text(_TAG)
-        return path
-
-    @contextlib.contextmanager
-    def guard(self, doing: str, *, needed_bytes: int = 0) -> Iterator[None]:
-        """Turn what the file system says into a HostError that names the directory, the space and the way out."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise self.disk_full(doing, needed_bytes=needed_bytes) from error
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-                raise HostError(
-                    f"the cache directory {self.root} cannot be written: {error.strerror} ({error.filename})",
-                    hint="make it writable, or set JETSONX_CACHE to a directory that is",
-                ) from error
-            raise
-
-    def free_bytes(self) -> int:
-        """Bytes free for this user on the file system of the store (or of what will be its parent)."""
-        place = self.root
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        free = os.statvfs(place)
-        return free.f_bavail * free.f_frsize
-
-    def is_full(self, words: str, *, needed_bytes: int = 0) -> bool:
-        """True when a program that failed with these last words failed for want of disk space."""
-        return os.strerror(errno.ENOSPC) in words or self.free_bytes() < max(needed_bytes, _FULL_BYTES)
-
-    def disk_full(self, doing: str, *, needed_bytes: int = 0) -> HostError:
-        """The error for a full disk under the store."""
-        needed = f"about {amount(needed_bytes)} were needed and " if needed_bytes else ""
-        return HostError(
-            f"the disk is full: {doing} in {self.root}: {needed}{amount(self.free_bytes())} are free",
-            hint="free some space (jetsonx sysroot prune), or set JETSONX_CACHE to a directory on a larger disk",
-        )
+    def _mark_sharers(self, contents: set[str]) -> None:
+        for tree in self.trees() if contents else ():
+            with contextlib.suppress(OSError, ValueError):
+                if any(entry.content in contents for entry in tree.load_manifest().values()):
+                    _mark(tree)
 
 
-def _delete(path: Path) -> tuple[int, int]:
-    """Remove a file or directory; how many files and bytes were given back (a file with other names gives none)."""
-    files = [path] if not path.is_dir() else [item for item in path.rglob("*") if not item.is_dir()]
-    alone = [stat for stat in (item.lstat() for item in files) if stat.st_nlink == 1]
-    if path.is_dir():
-        remove_tree(path)
-    else:
-        path.unlink()
-    return len(alone), sum(stat.st_size for stat in alone)
+def _use(path: Path) -> None:
+    with contextlib.suppress(OSError):  # a read-only cache still serves
+        os.utime(path)
+
+
+def _mark(tree: Tree) -> None:
+    (tree.path.parent / "damaged").touch()

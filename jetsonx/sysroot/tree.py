@@ -11,9 +11,9 @@ import errno
 import hashlib
 import os
 import shutil
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import IO, Literal
 
@@ -41,62 +41,81 @@ class Entry:
 
 
 class Objects:
-    """File contents by sha256, each stored once; an executable file is another object than a plain one."""
+    """File contents by sha256, each stored once; an executable file is another object than a plain one.
+
+    ``scratch`` is a directory of this process alone, on the same file system as ``root``.
+    """
+
+    # Images hold files by the ten thousand, so this uses calls and strings where pathlib would cost as much again.
 
     def __init__(self, root: Path, scratch: Path) -> None:
-        self._root = root
-        self._scratch = scratch
-        self._serial = 0
-        self._guard = threading.Lock()
+        self._root = str(root)
+        self._scratch = str(scratch)
+        self._serial = count(1)
 
     def path(self, sha256: str, *, executable: bool) -> Path:
         """Where the object lies, whether it is there or not."""
-        return self._root / sha256[:2] / (sha256[2:] + ("x" if executable else ""))
+        return Path(self._place(sha256, executable=executable))
+
+    def has(self, sha256: str, size_bytes: int, *, executable: bool) -> bool:
+        """True when the object is there and of that size; its content is not read."""
+        try:
+            return os.stat(self._place(sha256, executable=executable)).st_size == size_bytes  # noqa: PTH116
+        except FileNotFoundError:
+            return False
 
     def put(self, data: bytes | IO[bytes], *, executable: bool) -> tuple[str, int]:
         """Store a file's content and return its sha256 and its size in bytes."""
         if not isinstance(data, bytes):
-            head = data.read(_SMALL)
+            head, read = data.read(_SMALL), data.read
             if len(head) == _SMALL:
-                return self._put_stream(head, data, executable=executable)
+                return self.put_pieces(chain((head,), iter(lambda: read(_SMALL), b"")), executable=executable)
             data = head
         sha256 = hashlib.sha256(data).hexdigest()
-        if not self._has(sha256, len(data), executable=executable):
-            part = self._part()
-            part.write_bytes(data)
+        if not self.has(sha256, len(data), executable=executable):
+            with self._part(executable=executable) as (part, file):
+                _write(file, data)
             self._keep(part, sha256, executable=executable)
         return sha256, len(data)
 
-    def _put_stream(self, head: bytes, rest: IO[bytes], *, executable: bool) -> tuple[str, int]:
-        part, digest, size = self._part(), hashlib.sha256(), 0
-        with part.open("wb") as out:
-            chunk = head
-            while chunk:
-                digest.update(chunk)
-                size += out.write(chunk)
-                chunk = rest.read(_SMALL)
+    def put_pieces(self, pieces: Iterable[bytes | memoryview], *, executable: bool) -> tuple[str, int]:
+        """Store a file's content that comes in pieces, as :meth:`put` does."""
+        digest, size = hashlib.sha256(), 0
+        with self._part(executable=executable) as (part, file):
+            for piece in pieces:
+                digest.update(piece)
+                _write(file, piece)
+                size += len(piece)
         self._keep(part, digest.hexdigest(), executable=executable)
         return digest.hexdigest(), size
 
-    def _has(self, sha256: str, size_bytes: int, *, executable: bool) -> bool:
-        try:
-            return self.path(sha256, executable=executable).stat().st_size == size_bytes
-        except FileNotFoundError:
-            return False
+    def _place(self, sha256: str, *, executable: bool) -> str:
+        return f"{self._root}/{sha256[:2]}/{sha256[2:]}{'x' if executable else ''}"
 
-    def _part(self) -> Path:
-        with self._guard:
-            self._serial += 1
-            return self._scratch / f"object-{self._serial}"
-
-    def _keep(self, part: Path, sha256: str, *, executable: bool) -> None:
-        _seal(part, 0o555 if executable else 0o444)
-        path = self.path(sha256, executable=executable)
+    @contextlib.contextmanager
+    def _part(self, *, executable: bool) -> Iterator[tuple[str, int]]:
+        part = f"{self._scratch}/object-{next(self._serial)}"
+        file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            part.rename(path)
+            yield part, file
+            os.fchmod(file, 0o555 if executable else 0o444)
+            os.utime(file, (FIXED_TIME_S, FIXED_TIME_S))
+        finally:
+            os.close(file)
+
+    def _keep(self, part: str, sha256: str, *, executable: bool) -> None:
+        place = self._place(sha256, executable=executable)
+        try:
+            os.rename(part, place)  # noqa: PTH104
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.rename(path)
+            os.makedirs(place.rpartition("/")[0], exist_ok=True)  # noqa: PTH103
+            os.rename(part, place)  # noqa: PTH104
+
+
+def _write(file: int, data: bytes | memoryview) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(file, left) :]
 
 
 class TreeWriter:
@@ -178,22 +197,43 @@ _DIR = Entry(kind="dir")
 
 
 def lay_out(root: Path, entries: Mapping[str, Entry], objects: Objects) -> None:
-    """Create ``root`` and in it everything in ``entries`` (closed and sorted, see :func:`close_entries`)."""
+    """Create ``root`` and in it everything in ``entries`` (closed and sorted, see :func:`close_entries`).
+
+    Raises DownloadError for two names that differ only in case, where the disk takes them for one, and for a name that
+    is too long for it.
+    """
     root.mkdir()
-    for path, entry in entries.items():
-        place = f"{root}/{path}"
-        match entry.kind:
-            case "dir":
-                os.mkdir(place)  # noqa: PTH102 - ten thousand Path objects cost as much as the calls themselves
-            case "link":
-                os.symlink(entry.content, place)  # noqa: PTH211
-                os.utime(place, (FIXED_TIME_S, FIXED_TIME_S), follow_symlinks=False)
-            case "file":
-                _link(objects.path(entry.content, executable=entry.executable), place, entry.mode)
+    path = ""
+    try:
+        for path, entry in entries.items():
+            _make(f"{root}/{path}", entry, objects)
+    except FileExistsError:
+        others = [name for name in entries if name != path and name.casefold() == path.casefold()]
+        if not others:
+            raise
+        raise DownloadError(
+            f"{others[0]} and {path} differ only in case, and the disk under {root.parent} takes them for one",
+            hint="set JETSONX_CACHE to a directory on a case-sensitive file system",
+        ) from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise DownloadError(f"refused: {path[:200]}… is a longer name than the disk takes") from None
     for path, entry in entries.items():
         if entry.kind == "dir":
             os.utime(f"{root}/{path}", (FIXED_TIME_S, FIXED_TIME_S))
     os.utime(root, (FIXED_TIME_S, FIXED_TIME_S))
+
+
+def _make(place: str, entry: Entry, objects: Objects) -> None:
+    match entry.kind:
+        case "dir":
+            os.mkdir(place)  # noqa: PTH102 - ten thousand Path objects cost as much as the calls themselves
+        case "link":
+            os.symlink(entry.content, place)  # noqa: PTH211
+            os.utime(place, (FIXED_TIME_S, FIXED_TIME_S), follow_symlinks=False)
+        case "file":
+            _link(objects.path(entry.content, executable=entry.executable), place, entry.mode)
 
 
 def _link(source: Path, place: str, mode: int) -> None:
@@ -231,7 +271,7 @@ def render_manifest(entries: Mapping[str, Entry]) -> str:
 def parse_manifest(text: str) -> dict[str, Entry]:
     """The inverse of :func:`render_manifest`. Raises ValueError for anything else."""
     entries: dict[str, Entry] = {}
-    for line in text.splitlines():
+    for line in text.split("\n")[:-1]:  # not splitlines: names may hold what Unicode counts as a line's end
         kind, mode, size, content, owner, path = line.split("\t")
         if kind not in ("file", "link", "dir"):
             raise ValueError(f"unknown kind {kind!r}")

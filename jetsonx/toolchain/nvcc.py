@@ -1,4 +1,4 @@
-"""nvcc of the release's CUDA version: found on this host, else NVIDIA's x86-64 wheels in the store."""
+"""nvcc of the target's CUDA version: found on this host, else from NVIDIA's x86-64 wheels or archives."""
 
 from __future__ import annotations
 
@@ -42,18 +42,23 @@ def find_nvcc(runner: Runner, version: str, roots: Iterable[Path]) -> Nvcc | Non
             continue  # an SDK of ours, which `jetsonx env` exports as CUDA_HOME
         if not all(os.access(program, os.X_OK) for program in (nvcc, root / "nvvm/bin/cicc", root / "bin/ptxas")):
             continue
-        match = re.search(r"release (\d+\.\d+)", runner.run(Command(argv=(str(nvcc), "--version"))).stdout)
-        if match and match[1] == version:
+        if read_version(runner, nvcc) == version:
             return Nvcc(version=version, root=root.resolve(), origin=f"{nvcc} of this host")
     return None
 
 
+def read_version(runner: Runner, nvcc: Path) -> str | None:
+    """The ``major.minor`` that an nvcc says it is; None when it does not start or says nothing of the kind."""
+    match = re.search(r"release (\d+\.\d+)", runner.run(Command(argv=(str(nvcc), "--version"))).stdout)
+    return match[1] if match else None
+
+
 def no_nvcc(target: Target) -> HostError:
-    """Say what a release needs whose nvcc is neither on this host nor on the package index."""
+    """Say what a release needs whose nvcc is neither on this host nor among NVIDIA's wheels and archives."""
     version = target.cuda_version
     return HostError(
         f"{target.name} has CUDA {version}: no nvcc {version} on this host (looked in /usr/local/cuda-{version}, "
-        "CUDA_HOME and PATH), and NVIDIA publishes nvcc wheels for CUDA 13 and newer only",
+        "CUDA_HOME and PATH), and none that is known among NVIDIA's wheels (CUDA 13 and newer) and archives",
         hint=f"install NVIDIA's cuda-nvcc-{version.replace('.', '-')} and the cross packages for aarch64 so that "
         f"/usr/local/cuda-{version}/bin/nvcc and /usr/local/cuda-{version}/targets/{target.cuda_target} exist, "
         "or build for a release with CUDA 13 (jetsonx targets)",

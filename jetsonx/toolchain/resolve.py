@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jetsonx.catalog import Target, common_cpu
+from jetsonx.catalog import CudaFacts, Target, common_cpu, load_catalog
 from jetsonx.errors import HostError
+from jetsonx.sysroot.cuda import Toolkit
+from jetsonx.sysroot.cuda_parts import fetch_constraints
 from jetsonx.sysroot.package import Wheel
-from jetsonx.sysroot.pull import Sysroot, fetch_constraints
+from jetsonx.sysroot.pull import Sysroot
 from jetsonx.toolchain import tools
 from jetsonx.toolchain.compiler import HostCompiler, Kind, cross_argv, find_compilers, probe_flags, zig_compiler
-from jetsonx.toolchain.nvcc import WHEELS, Nvcc, find_nvcc, host_roots, no_nvcc
+from jetsonx.toolchain.nvcc import WHEELS, Nvcc, find_nvcc, host_roots, no_nvcc, read_version
 from jetsonx.toolchain.sdk import DeviceCode, Sdk, SdkPlan, code_fingerprint, dump_sdk, make_sdk, parse_sdk
 from jetsonx.toolchain.search import which_host
 from jetsonx.toolchain.tools import Fetcher
@@ -54,8 +56,16 @@ class Host:
         return repr([(str(path), _stamp(path)) for path in paths])
 
 
-def resolve_sdk(targets: Sequence[Target], sysroot: Sysroot, *, compiler: str, fetcher: Fetcher, host: Host) -> Sdk:
-    """The SDK for targets of one L4T release.
+def resolve_sdk(
+    targets: Sequence[Target],
+    sysroot: Sysroot,
+    *,
+    compiler: str,
+    fetcher: Fetcher,
+    host: Host,
+    toolkit: Toolkit | None = None,
+) -> Sdk:
+    """The SDK for targets of one L4T release, which have the CUDA of ``toolkit``.
 
     ``compiler``: "auto" (a GCC of this host, else a clang of this host, else zig's clang), "gcc", "clang" or "zig".
 
@@ -73,21 +83,22 @@ def resolve_sdk(targets: Sequence[Target], sysroot: Sysroot, *, compiler: str, f
         lowest.id,
         target.cuda_version,
         host.fingerprint(target.cuda_version),
+        repr(toolkit),
     ]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     known = _recall(fetcher, key)
     if known is not None:
         return known
-    fetcher = replace(fetcher, used=[])
-    nvcc, why_nvcc = _choose_nvcc(target, fetcher, host)
-    chosen, why_compiler = _choose_compiler(target, sysroot, compiler, fetcher, host)
+    fetcher = replace(fetcher, used=[], used_archives=[])
+    nvcc, why_nvcc = _choose_nvcc(target, fetcher, host, toolkit)
+    chosen, why_compiler = _choose_compiler(target, sysroot, nvcc, compiler, fetcher, host)
     cuda_targets = _cuda_targets(target, sysroot, nvcc)
-    argv = cross_argv(chosen, sysroot.path, gcc=sysroot.suite.gcc, cxx=False, linker=None)
+    argv = cross_argv(chosen, sysroot.path, gcc=sysroot.gcc, cxx=False, linker=None)
     flags = probe_flags(fetcher.runner, argv, lowest.cpu_flags(chosen.kind, chosen.major))
     plan = SdkPlan(
         sysroot=sysroot.path,
         sysroot_digest=sysroot.digest,
-        gcc=sysroot.suite.gcc,
+        gcc=sysroot.gcc,
         cuda_dir=target.cuda_dir,
         cuda_target=target.cuda_target,
         cuda_targets=cuda_targets,
@@ -105,7 +116,7 @@ def resolve_sdk(targets: Sequence[Target], sysroot: Sysroot, *, compiler: str, f
         f"CPU: {flags or 'the baseline of the compiler'} (oldest of the modules: {lowest.id})",
         "device code: " + ", ".join(f"sm_{sm}" for sm in sms) + f", PTX {sms[-1]}",
     )
-    sdk = make_sdk(plan, why, tuple(fetcher.used))
+    sdk = make_sdk(plan, why, tuple(fetcher.used), tuple(fetcher.used_archives))
     fetcher.store.remember("sdk", key, dump_sdk(sdk))
     return sdk
 
@@ -121,6 +132,7 @@ def _recall(fetcher: Fetcher, key: str) -> Sdk | None:
     whole = (sdk.path / "share/config.sh", sdk.cuda / "libexec/nvcc", sdk.sysroot / "usr/include")
     names = {pin.name for pin in fetcher.pins}
     as_pinned = all(wheel in fetcher.pins for wheel in map(_bare, sdk.wheels) if wheel.name in names)
+    as_pinned = as_pinned and (not fetcher.archive_pins or set(sdk.archives) <= set(fetcher.archive_pins))
     return sdk if as_pinned and all(path.exists() for path in whole) else None
 
 
@@ -129,36 +141,44 @@ def _bare(wheel: Wheel) -> Wheel:
     return replace(wheel, size_bytes=0, url="")
 
 
-def _choose_nvcc(target: Target, fetcher: Fetcher, host: Host) -> tuple[Nvcc, str]:
-    found = find_nvcc(fetcher.runner, target.cuda_version, host_roots(target.cuda_version, host.environ))
+def _choose_nvcc(target: Target, fetcher: Fetcher, host: Host, toolkit: Toolkit | None) -> tuple[Nvcc, str]:
+    version = target.cuda_version
+    found = find_nvcc(fetcher.runner, version, host_roots(version, host.environ))
     if found is not None:
         return found, found.origin
-    if target.cuda is None or not target.cuda.nvcc_on_index:
+    reason = f"no nvcc {version} on this host"
+    if target.cuda is not None and target.cuda.nvcc_on_index:
+        nvcc = Nvcc(version=version, root=_fetch_wheels(target, target.cuda, fetcher), origin="NVIDIA's x86-64 wheels")
+        return nvcc, f"{nvcc.origin} ({reason})"
+    redist = (toolkit.redist if toolkit else None) or next(iter(target.cuda.redist if target.cuda else ()), None)
+    if redist is None:
         raise no_nvcc(target)
-    constraints = fetch_constraints(
-        target, store=fetcher.store, runner=fetcher.runner, console=fetcher.console, offline=fetcher.offline
-    )
-    if target.cuda.nvcc_wheels is not None:
-        others = [line for line in constraints if re.split(r"[^\w-]", line)[0] not in WHEELS]
-        constraints = (*others, *(f"{name}=={target.cuda.nvcc_wheels}" for name in WHEELS))
-    root = fetcher.fetch(tools.nvcc(WHEELS), constraints=constraints)
-    reason = f"no nvcc {target.cuda_version} on this host"
-    nvcc = Nvcc(version=target.cuda_version, root=root, origin="NVIDIA's x86-64 wheels")
+    root = fetcher.fetch_compiler(redist)
+    said = read_version(fetcher.runner, root / "bin/nvcc")
+    if said is None:
+        raise HostError(f"{root}/bin/nvcc of NVIDIA's archives of CUDA {redist} does not start on this host")
+    nvcc = Nvcc(version=said, root=root, origin=f"NVIDIA's archives of CUDA {redist}")
     return nvcc, f"{nvcc.origin} ({reason})"
 
 
+def _fetch_wheels(target: Target, cuda: CudaFacts, fetcher: Fetcher) -> Path:
+    constraints = fetch_constraints(target, fetcher.effects)
+    if cuda.nvcc_wheels is not None:
+        others = [line for line in constraints if re.split(r"[^\w-]", line)[0] not in WHEELS]
+        constraints = (*others, *(f"{name}=={cuda.nvcc_wheels}" for name in WHEELS))
+    return fetcher.fetch(tools.nvcc(WHEELS), constraints=constraints)
+
+
 def _choose_compiler(
-    target: Target, sysroot: Sysroot, wanted: str, fetcher: Fetcher, host: Host
+    target: Target, sysroot: Sysroot, nvcc: Nvcc, wanted: str, fetcher: Fetcher, host: Host
 ) -> tuple[HostCompiler, str]:
-    cuda = target.cuda
+    cuda = load_catalog().cuda.get(nvcc.version)
     if cuda is None:
         raise no_nvcc(target)
     reasons = ["asked for"] if wanted == "zig" else []
     if wanted != "zig":
         kinds: tuple[Kind, ...] = ("gcc",) if wanted == "gcc" else ("clang",) if wanted == "clang" else ("gcc", "clang")
-        found, rejected = find_compilers(
-            fetcher.runner, cuda, sysroot_gcc=sysroot.suite.gcc, kinds=kinds, which=host.which
-        )
+        found, rejected = find_compilers(fetcher.runner, cuda, sysroot_gcc=sysroot.gcc, kinds=kinds, which=host.which)
         reasons = [f"{each.name}: {each.reason}" for each in rejected]
         if found is not None:
             return found, "; ".join([found.origin, *reasons])

@@ -25,7 +25,7 @@ from importlib import resources
 from pathlib import Path
 from shlex import join, quote
 
-from jetsonx.sysroot.package import Wheel, wheel_from_json
+from jetsonx.sysroot.package import Archive, Wheel, archive_from_json, wheel_from_json
 from jetsonx.toolchain import crossfiles
 from jetsonx.toolchain.compiler import TRIPLE, HostCompiler, cross_argv
 from jetsonx.toolchain.nvcc import Nvcc
@@ -110,7 +110,8 @@ class SdkPlan:
 class Sdk:
     """A finished SDK directory.
 
-    ``why`` says, a line each, what was chosen and for which reason; ``wheels`` are those the programs came from.
+    ``why`` says, a line each, what was chosen and for which reason; ``wheels`` and ``archives`` are those the programs
+    came from.
     """
 
     path: Path
@@ -123,6 +124,7 @@ class Sdk:
     emulator: str | None
     why: tuple[str, ...] = ()
     wheels: tuple[Wheel, ...] = ()
+    archives: tuple[Archive, ...] = ()
 
     @property
     def sysroot(self) -> Path:
@@ -177,7 +179,7 @@ def code_fingerprint() -> str:
     return hashlib.sha256(b"\0".join(entry.read_bytes() for entry in sorted(files, key=str))).hexdigest()
 
 
-def make_sdk(plan: SdkPlan, why: tuple[str, ...], wheels: tuple[Wheel, ...]) -> Sdk:
+def make_sdk(plan: SdkPlan, why: tuple[str, ...], wheels: tuple[Wheel, ...], archives: tuple[Archive, ...] = ()) -> Sdk:
     """Write the SDK directory under the cache, or find it there. Safe to interrupt and to race."""
     parent = plan.cache / "sdk"
     final = parent / plan.key
@@ -192,6 +194,7 @@ def make_sdk(plan: SdkPlan, why: tuple[str, ...], wheels: tuple[Wheel, ...]) -> 
         emulator=plan.emulator,
         why=why,
         wheels=wheels,
+        archives=archives,
     )
     if not final.is_dir():
         parent.mkdir(parents=True, exist_ok=True)
@@ -223,6 +226,7 @@ def parse_sdk(text: str) -> Sdk:
             "device_code": DeviceCode(sms=tuple(fields["device_code"])),
             "why": tuple(fields["why"]),
             "wheels": tuple(wheel_from_json(each) for each in fields["wheels"]),
+            "archives": tuple(archive_from_json(each) for each in fields["archives"]),
         }
     )
 

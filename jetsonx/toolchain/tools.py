@@ -11,10 +11,11 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-from jetsonx.console import Console
 from jetsonx.errors import DownloadError
 from jetsonx.runner import Command, Runner
-from jetsonx.sysroot.package import Wheel, to_json, wheel_from_json
+from jetsonx.sysroot.effects import Effects
+from jetsonx.sysroot.package import Archive, Wheel, archive_from_json, to_json, wheel_from_json
+from jetsonx.sysroot.redist import download_archives, resolve_compiler, unpack_archive
 from jetsonx.sysroot.store import Store, Tree
 from jetsonx.sysroot.tree import TreeWriter
 from jetsonx.sysroot.wheels import fetch_wheels, unpack_wheel
@@ -37,6 +38,7 @@ class Tool:
     launcher: tuple[str, str] | None = None
 
 
+COMPILER_PLATFORM = "linux-x86_64"
 CMAKE = Tool(
     name="cmake",
     # The 3.x line still reads the cmake_minimum_required of old projects and has FindCUDA for them.
@@ -78,16 +80,26 @@ def nvcc(pins: tuple[str, ...]) -> Tool:
 class Fetcher:
     """Fetches tools into the store; the effects it needs come in here once.
 
-    ``pins``: wheels that a lock file holds; where one fits a requirement, it is taken and no other. ``used`` collects
-    the wheels of every tool that was asked for, whether it had to be fetched or was there.
+    ``pins``: wheels that a lock file holds; where one fits a requirement, it is taken and no other. ``archive_pins``
+    likewise: the compiler's archives. ``used`` and ``used_archives`` collect the wheels and archives of every tool that
+    was asked for, whether it had to be fetched or was there.
     """
 
-    store: Store
-    runner: Runner
-    console: Console
-    offline: bool = False
+    effects: Effects
     pins: tuple[Wheel, ...] = ()
     used: list[Wheel] = field(default_factory=list)
+    archive_pins: tuple[Archive, ...] = ()
+    used_archives: list[Archive] = field(default_factory=list)
+
+    @property
+    def store(self) -> Store:
+        """The store that tools are kept in."""
+        return self.effects.store
+
+    @property
+    def runner(self) -> Runner:
+        """Starts programs of this host."""
+        return self.effects.runner
 
     def fetch(self, tool: Tool, *, constraints: tuple[str, ...] = ()) -> Path:
         """The tool's directory in the store, fetched from the wheel index when it is not there.
@@ -102,6 +114,27 @@ class Fetcher:
         self.used.extend(wheel_from_json(each) for each in tree.info["wheels"])
         return tree.path
 
+    def fetch_compiler(self, toolkit: str) -> Path:
+        """The x86-64 nvcc of a toolkit ("12.6.3") from NVIDIA's archives, laid out as a toolkit.
+
+        Raises DownloadError.
+        """
+        pinned = tuple(each for each in self.archive_pins if each.platform == COMPILER_PLATFORM)
+        archives = pinned or resolve_compiler(toolkit, effects=self.effects)
+        key = json.dumps(["nvcc", sorted(archive.sha256 for archive in archives)])
+        tree = self.store.find("tool", key)
+        if tree is None:
+            files = download_archives(archives, effects=self.effects)
+
+            def fill(writer: TreeWriter) -> None:
+                for archive, path in files:
+                    unpack_archive(path, writer, place_compiler, owner=archive.name)
+
+            info = {"name": "nvcc", "wheels": [], "archives": [to_json(archive) for archive in archives]}
+            tree = self.store.create("tool", key, fill, info=info)
+        self.used_archives.extend(archive_from_json(each) for each in tree.info["archives"])
+        return tree.path
+
     def _make(self, tool: Tool, key: str, requirements: tuple[str, ...], constraints: tuple[str, ...]) -> Tree:
         fetched = fetch_wheels(
             requirements,
@@ -110,8 +143,8 @@ class Fetcher:
             dependencies=False,
             store=self.store,
             runner=self.runner,
-            console=self.console,
-            offline=self.offline,
+            console=self.effects.console,
+            offline=self.effects.offline,
         )
         for wheel, _ in fetched:
             check_pin(wheel, self.pins)
@@ -124,6 +157,11 @@ class Fetcher:
 
         info = {"name": tool.name, "wheels": [to_json(wheel) for wheel, _ in fetched]}
         return self.store.create("tool", key, fill, info=info)
+
+
+def place_compiler(path: str) -> str | None:
+    """Where a file of the compiler's archives goes in its tree; None when it is not kept."""
+    return path if path.startswith(("bin/", "nvvm/bin/", "nvvm/libdevice/")) or path == "LICENSE" else None
 
 
 def place_file(tool: Tool, path: str) -> str | None:

@@ -15,7 +15,9 @@ import pytest
 from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.console import Console
 from jetsonx.runner import Runner
-from jetsonx.sysroot.pull import Sysroot, pull_sysroot
+from jetsonx.sysroot.effects import Effects
+from jetsonx.sysroot.pull import Request, Sysroot, pull_sysroot
+from jetsonx.sysroot.source import Source
 from jetsonx.sysroot.store import Store, default_root
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -106,9 +108,6 @@ def store() -> Store:
 @pytest.fixture(scope="session")
 def sysroot(store: Store) -> Sysroot:
     """The sysroot that every sample shares."""
-    return pull_sysroot(
-        resolve_target(load_catalog(), "orin-nano@39.2"),
-        store=store,
-        runner=Runner(),
-        console=Console(-1),
-    )
+    target = resolve_target(load_catalog(), "orin-nano@39.2")
+    effects = Effects(store=store, runner=Runner(), console=Console(-1))
+    return pull_sysroot(target, Request(source=Source(kind="apt")), effects)

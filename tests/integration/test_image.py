@@ -26,6 +26,7 @@ from jetsonx.image.oci import Image
 from jetsonx.image.pack import plan_image, write_image
 from jetsonx.runner import Runner
 from jetsonx.sysroot.deb import read_control
+from jetsonx.sysroot.effects import Effects
 from jetsonx.sysroot.pull import Sysroot, fetch_debs
 from jetsonx.sysroot.store import Store
 from tests.integration.conftest import Need
@@ -60,7 +61,7 @@ def image(
     ):
         subprocess.run([compiler, *words], cwd=work, check=True)
     outputs = ["hello", made]
-    paths = fetch_debs(sysroot, target, store=store, runner=Runner(), console=Console(-1))
+    paths = fetch_debs(sysroot, target, Effects(store=store, runner=Runner(), console=Console(-1)))
     plan = plan_image(
         name="demo",
         reference="jetsonx-test-demo:0.1.0",

@@ -18,8 +18,11 @@ from jetsonx.console import Console
 from jetsonx.errors import ConfigError, DownloadError, HostError
 from jetsonx.runner import Runner
 from jetsonx.sysroot.apt import fetch_lists
-from jetsonx.sysroot.mirrors import Source
-from jetsonx.sysroot.pull import Sysroot, pull_sysroot
+from jetsonx.sysroot.effects import Effects
+from jetsonx.sysroot.mirrors import Source as AptSource
+from jetsonx.sysroot.prune import load_items, plan_prune, prune
+from jetsonx.sysroot.pull import Request, Sysroot, pull_sysroot
+from jetsonx.sysroot.source import Source
 from jetsonx.sysroot.store import Store
 from tests.integration.conftest import Need, Run
 
@@ -28,7 +31,12 @@ TARGET = resolve_target(load_catalog(), "orin-nano@36.4")  # no CUDA overlay: pa
 
 
 def pull(store: Store, target: Target = TARGET, **words: object) -> Sysroot:
-    return pull_sysroot(target, store=store, runner=Runner(), console=QUIET, **words)  # type: ignore[arg-type]
+    """By the words of a Request, ``offline``, ``pins`` and ``refresh``; from packages, without CUDA."""
+    offline = bool(words.pop("offline", False))
+    choice = {name: words.pop(name) for name in ("pins", "refresh") if name in words}
+    request = Request(source=Source(kind="apt"), **words)  # type: ignore[arg-type]
+    effects = Effects(store=store, runner=Runner(), console=QUIET, offline=offline)
+    return pull_sysroot(target, request, effects, **choice)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +84,9 @@ def test_a_cached_pull_starts_nothing(store: Store, sysroot: Sysroot, monkeypatc
 def test_pins_give_the_same_sysroot_offline(own_store: Store) -> None:
     free = pull(own_store)
     assert pull(own_store, pins=free.pins, offline=True).digest == free.digest
-    own_store.prune(days=0)  # the tree goes, what was downloaded today stays or goes with it
+    prune(
+        own_store, plan_prune(load_items(own_store), before_s=time.time())
+    )  # the tree goes, what was downloaded today stays or goes with it
     assert pull(own_store, pins=free.pins).digest == free.digest
 
 
@@ -133,7 +143,7 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert store.trees() == ()
 
 
-def local_mirror(root: Path, architectures: str) -> Source:
+def local_mirror(root: Path, architectures: str) -> AptSource:
     """A mirror with a suite ``old`` that has packages for ``architectures``."""
     suite = root / "dists" / "old"
     for name in architectures.split():
@@ -144,7 +154,7 @@ def local_mirror(root: Path, architectures: str) -> Source:
         "SHA256:\n"
         + "".join(f" {hashlib.sha256().hexdigest()} 0 main/binary-{name}/Packages\n" for name in architectures.split())
     )
-    return Source(uris=(f"file:{root}",), suites=("old",), components=("main",), trusted=True)
+    return AptSource(uris=(f"file:{root}",), suites=("old",), components=("main",), trusted=True)
 
 
 def test_a_mirror_without_arm64_and_one_without_the_suite(tmp_path: Path) -> None:
@@ -152,7 +162,7 @@ def test_a_mirror_without_arm64_and_one_without_the_suite(tmp_path: Path) -> Non
     store = Store(tmp_path / "cache", QUIET)
 
     def lists(suite: str, *, trusted: bool) -> str:
-        sources = [Source(uris=source.uris, suites=(suite,), components=("main",), trusted=trusted)]
+        sources = [AptSource(uris=source.uris, suites=(suite,), components=("main",), trusted=trusted)]
         apt = fetch_lists(sources, suite, debian_arch="arm64", store=store, runner=Runner(), console=QUIET)
         return apt.missing
 
@@ -197,12 +207,15 @@ from pathlib import Path
 from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.console import Console
 from jetsonx.runner import Runner
-from jetsonx.sysroot.pull import pull_sysroot
+from jetsonx.sysroot.effects import Effects
+from jetsonx.sysroot.pull import Request, pull_sysroot
+from jetsonx.sysroot.source import Source
 from jetsonx.sysroot.store import Store
 console = Console(0)
 store = Store(Path(sys.argv[1]), console)
 target = resolve_target(load_catalog(), "orin-nano@36.4")
-print(pull_sysroot(target, store=store, runner=Runner(), console=console, refresh=True).digest)
+effects = Effects(store=store, runner=Runner(), console=console)
+print(pull_sysroot(target, Request(source=Source(kind="apt")), effects, refresh=True).digest)
 """
 
 

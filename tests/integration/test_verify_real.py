@@ -14,6 +14,7 @@ import pytest
 
 from jetsonx.console import Console
 from jetsonx.runner import Runner
+from jetsonx.sysroot.effects import Effects
 from jetsonx.sysroot.store import Store
 from jetsonx.toolchain.tools import Fetcher, Tool
 from jetsonx.verify.elf import read_elf
@@ -100,7 +101,7 @@ VARIANTS: dict[str, list[str]] = {
 @pytest.fixture(scope="module")
 def cuobjdump(store: Store) -> str:
     """NVIDIA's own lister, from its wheel."""
-    fetcher = Fetcher(store=store, runner=Runner(), console=Console(-1))
+    fetcher = Fetcher(effects=Effects(store=store, runner=Runner(), console=Console(-1)))
     tool = Tool(name="cuobjdump", requirements=("nvidia-cuda-cuobjdump==13.2.*",), keep=("nvidia/*/bin/*",))
     [program] = fetcher.fetch(tool).rglob("cuobjdump")
     return str(program)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import jetsonx.catalog
-from jetsonx.catalog import CudaFacts, DriverCuda, Filter, Line, Module, Release, Suite, load_catalog
+from jetsonx.catalog import BaseImage, CudaFacts, DriverCuda, Filter, Line, Module, Release, Suite, load_catalog
 from jetsonx.catalog.load import LINES, _value
 from jetsonx.catalog.values import CONFIDENCES
 from jetsonx.catalog.versions import parse_version
@@ -36,6 +36,7 @@ def rated() -> Iterator[Any]:
     for line in CATALOG.lines.values():
         yield from line.releases
         yield from line.drivers
+        yield from {release.image for release in line.releases if release.image is not None}
 
 
 def fields(cls: type) -> set[str]:
@@ -52,7 +53,7 @@ def test_every_key_of_every_file_is_known() -> None:
     assert modules.keys() == {"sources", "soc", "module"}
     assert cuda.keys() == {"zig_clang", "cuda"}
     assert suites.keys() == {"suite"}
-    assert common.keys() == {"packages", "driver_libraries", "filter"}
+    assert common.keys() == {"packages", "driver_libraries", "image_keep", "filter"}
     assert common["filter"].keys() == fields(Filter)
     assert all(soc.keys() <= SOC_KEYS for soc in modules["soc"].values())
     assert all(row.keys() <= fields(Module) - (SOC_KEYS - {"sources"}) for row in modules["module"])
@@ -61,9 +62,10 @@ def test_every_key_of_every_file_is_known() -> None:
     for name in LINES:
         line = read(SYSROOTS / f"{name}.toml")
         derived = {"suite", "drivers", "releases"}
-        assert line.keys() <= (fields(Line) - derived) | {"ubuntu", "driver", "release"}
+        assert line.keys() <= (fields(Line) - derived) | {"ubuntu", "driver", "image", "release"}
+        assert all(row.keys() <= fields(BaseImage) for row in line.get("image", ()))
         assert all(row.keys() <= fields(DriverCuda) for row in line["driver"])
-        assert all(row.keys() <= fields(Release) - {"line", "ubuntu"} for row in line["release"])
+        assert all(row.keys() <= fields(Release) - {"line", "ubuntu", "image"} for row in line["release"])
 
 
 def test_an_unknown_key_does_not_load() -> None:
@@ -174,6 +176,88 @@ def test_cuda_rows_are_unique_and_bounded() -> None:
         assert (cuda.gcc_min or 0) < cuda.gcc_max
         assert cuda.nvcc_on_index == (parse_version(cuda.version) >= (13,))
         assert (cuda.min_cmake is not None) == (cuda.cuda_target == "sbsa-linux")
+
+
+def test_redistributable_archives_are_of_the_row_and_newest_first() -> None:
+    for cuda in CATALOG.cuda.values():
+        assert list(cuda.redist) == sorted(cuda.redist, key=parse_version, reverse=True)
+        assert all(version.startswith(f"{cuda.version}.") and version.count(".") == 2 for version in cuda.redist)
+        assert cuda.redist_platform == ("linux-sbsa" if parse_version(cuda.version) >= (13,) else "linux-aarch64")
+    for line in CATALOG.lines.values():
+        for driver in line.drivers:
+            if driver.redist_cuda is not None:
+                assert CATALOG.cuda[driver.redist_cuda].redist
+                assert driver.max_cuda_with_compat is not None
+                assert parse_version(driver.native_cuda) < parse_version(driver.redist_cuda)
+                assert parse_version(driver.redist_cuda) <= parse_version(driver.max_cuda_with_compat)
+
+
+def test_every_image_serves_releases_that_are_here_and_each_release_has_one_at_most() -> None:
+    for name in LINES:
+        rows = read(SYSROOTS / f"{name}.toml").get("image", [])
+        served = [l4t for row in rows for l4t in row["releases"]]
+        assert len(served) == len(set(served))
+        assert set(served) <= {release.l4t for release in CATALOG.lines[name].releases}
+    assert {release.l4t for release in CATALOG.releases if release.image is None} == {
+        "32.1.0", "32.2.0", "32.2.3", "32.5.1",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("l4t", "reference"),
+    [
+        ("32.7.6", "nvcr.io/nvidia/l4t-base:r32.7.1"),
+        ("34.1.1", "nvcr.io/nvidia/l4t-base:r34.1"),
+        ("35.4.1", "nvcr.io/nvidia/l4t-jetpack:r35.4.1"),
+        ("35.6.4", "nvcr.io/nvidia/l4t-jetpack:r35.4.1"),
+        ("36.3.0", "nvcr.io/nvidia/l4t-jetpack:r36.3.0"),
+        ("36.5.0", "nvcr.io/nvidia/l4t-jetpack:r36.4.0"),
+        ("38.4.0", "nvcr.io/nvidia/cuda:13.0.0-devel-ubuntu24.04"),
+        ("39.2.0", "nvcr.io/nvidia/cuda:13.2.1-devel-ubuntu24.04"),
+    ],
+)
+def test_the_image_of_a_release(l4t: str, reference: str) -> None:
+    [release] = [release for release in CATALOG.releases if release.l4t == l4t]
+    assert release.image is not None
+    assert release.image.reference == reference
+    assert release.image.has_cuda is ("l4t-base" not in reference)
+    assert release.image.digest is None or len(release.image.digest) == 71
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "usr/include/stdio.h",
+        "usr/local/cuda",
+        "usr/local/cuda-12.6",
+        "usr/local/cuda-12.6/targets/aarch64-linux",
+        "usr/local/cuda-12.6/targets/aarch64-linux/include/crt/host_config.h",
+        "usr/local/cuda-12.6/targets/aarch64-linux/lib/stubs/libcuda.so",
+        "usr/local/cuda-12.6/lib64",
+        "usr/lib/aarch64-linux-gnu/nvidia/libnvbufsurface.so.1.0.0",
+        "usr/lib/aarch64-linux-gnu/tegra/libnvos.so",
+        "etc/nv_tegra_release",
+        "etc/apt/sources.list.d/nvidia-l4t-apt-source.list",
+        "var/lib/dpkg/status",
+    ],
+)
+def test_an_image_keeps_what_compilers_and_apt_need(path: str) -> None:
+    assert CATALOG.lines["r36"].image_filter.keeps(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "usr/local/cuda-12.6/bin/nvcc",
+        "usr/local/cuda-12.6/targets/aarch64-linux/bin/x",
+        "usr/local/cuda-12.6/nsight-compute/a.so",
+        "etc/shadow",
+        "var/lib/dpkg/info/libc6.list",
+        "usr/bin/python3",
+    ],
+)
+def test_an_image_keeps_no_more(path: str) -> None:
+    assert not CATALOG.lines["r36"].image_filter.keeps(path)
 
 
 def test_suites_are_unique_and_hold_the_lines_ubuntu() -> None:

@@ -21,8 +21,8 @@ ALLOWED = {
     "click": {"cli/"},
     "tqdm": {"console.py"},
     "elftools": {"verify/elf.py"},
-    "filelock": {"sysroot/store.py"},
-    "platformdirs": {"sysroot/store.py"},
+    "filelock": {"sysroot/cachedir.py"},
+    "platformdirs": {"sysroot/cachedir.py"},
 }
 # Packages of ours, lowest first: each may import itself and those before it.
 LAYERS = (

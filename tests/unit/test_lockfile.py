@@ -89,6 +89,7 @@ def sysroot() -> Sysroot:
         packages=(package,),
         wheels=(wheel("nvidia-cublas", "13"),),
         suite=next(suite for suite in load_catalog().suites if suite.codename == "bookworm"),
+        gcc=12,
         cuda_dir=None,
         cuda_target="sbsa-linux",
         tree=Tree(digest="sha256:0", path=Path("/s"), kind="sysroot", info={}),
@@ -97,17 +98,17 @@ def sysroot() -> Sysroot:
 
 
 def test_tools_of_other_machines_stay_until_a_refresh(target: Target, sysroot: Sysroot) -> None:
-    first = lock_build(None, target, "k", sysroot, [wheel("ziglang", "0.16.0")], refresh=False)
-    second = lock_build(first, target, "k", sysroot, [wheel("cmake", "3.31.10")], refresh=False)
-    assert {pin.name for pin in tool_pins(second)} == {"ziglang", "cmake"}
-    third = lock_build(second, target, "k", sysroot, [wheel("cmake", "3.31.11")], refresh=True)
-    assert [(pin.name, pin.version) for pin in tool_pins(third)] == [("cmake", "3.31.11")]
+    first = lock_build(None, target, "k", sysroot.pins, [wheel("ziglang", "0.16.0")], refresh=False)
+    second = lock_build(first, target, "k", sysroot.pins, [wheel("cmake", "3.31.10")], refresh=False)
+    assert {pin.name for pin in tool_pins(second)[0]} == {"ziglang", "cmake"}
+    third = lock_build(second, target, "k", sysroot.pins, [wheel("cmake", "3.31.11")], refresh=True)
+    assert [(pin.name, pin.version) for pin in tool_pins(third)[0]] == [("cmake", "3.31.11")]
 
 
 def test_what_was_locked_comes_back_as_pins(target: Target, sysroot: Sysroot) -> None:
     request = request_key(project(), target)
     found = find_pins(
-        lock_build(None, target, request, sysroot, [], refresh=False),
+        lock_build(None, target, request, sysroot.pins, [], refresh=False),
         project(),
         target,
         request,

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -174,25 +175,6 @@ def test_records_damaged_by_hand_are_as_good_as_not_there(store: Store) -> None:
     assert store.trees() == ()
 
 
-def test_prune_keeps_what_was_used(store: Store) -> None:
-    old = make(store, "old")
-    new = store.create("sysroot", "new", lambda writer: writer.add_file("x", b"library"), info={})
-    [old_ref] = [ref for ref in (store.root / "refs/sysroot").iterdir() if old.name in ref.read_text()]
-    os.utime(old_ref, (0, 0))
-    pruned = store.prune(days=1)
-    assert pruned.trees == (old.name,)
-    assert [tree.name for tree in store.trees()] == [new.name]
-    assert store.verify(new) == ()
-    assert pruned.size_bytes >= 3_000_000
-    assert store.prune().trees == (new.name,)
-    assert list((store.root / "objects").glob("*/*")) == []
-
-
-def test_prune_of_nothing(store: Store) -> None:
-    assert store.prune().trees == ()
-    assert not store.root.exists()
-
-
 def test_what_dead_processes_left_is_removed(store: Store) -> None:
     make(store)
     left = store.root / "tmp" / "1-dead"
@@ -306,3 +288,82 @@ def test_parts_merge_in_order(store: Store) -> None:
     tree = store.create("sysroot", "k", overlay, info={})
     assert (tree.path / "f").read_bytes() == b"second"
     assert (tree.path / "d").is_symlink()
+
+
+# ---- what the store remembers ----------------------------------------------------------------------------------------
+
+
+def age(store: Store, tree: Tree, days: float) -> None:
+    """Let a tree look as if it was last used so long ago."""
+    then = time.time() - days * 86_400
+    os.utime(tree.path.parent / "info.json", (then, then))
+
+
+def test_finding_a_tree_is_using_it(store: Store) -> None:
+    tree = make(store)
+    age(store, tree, 40)
+    assert time.time() - store.last_used(tree) > 39 * 86_400
+    store.find("sysroot", "key")
+    assert time.time() - store.last_used(tree) < 60
+
+
+def test_one_tree_for_several_requests(store: Store) -> None:
+    tree = make(store)
+    store.create("sysroot", "other", fill, info={"release": "36.4.4"})
+    (store.root / "refs" / "sysroot" / "broken").write_text("{")
+    (store.root / "refs" / "sysroot" / "odd").write_text('{"tree": 1, "info": []}')
+    assert sorted(store.requests("sysroot"), key=str) == [
+        (tree.name, {"of": "tests"}),
+        (tree.name, {"release": "36.4.4"}),
+    ]
+    assert list(store.requests("nothing")) == []
+
+
+def test_a_project_is_known_while_its_lock_file_is_there(store: Store, tmp_path: Path) -> None:
+    lock = tmp_path / "jetsonx.lock"
+    lock.write_text(f"x = '{'a' * 64}'\ndigest = 'sha256:{'b' * 64}'\nlonger = '{'c' * 65}'\n")
+    store.protect(lock, ["sysroot-1"])
+    store.protect(lock, ["sysroot-2"])
+    [project] = store.projects()
+    assert project.file == lock
+    assert project.trees == {"sysroot-2"}
+    assert project.hashes == {"a" * 64, "b" * 64}
+    lock.unlink()
+    assert store.projects() == ()
+
+
+def test_damage_marks_the_trees_that_share_it(store: Store) -> None:
+    first = make(store)
+    sharer = store.create("sysroot", "2", lambda writer: writer.add_file("x", b"library"), info={})
+    other = store.create("sysroot", "3", lambda writer: writer.add_file("x", b"own"), info={})
+    damage_content(first)
+    assert store.verify(first)
+    assert store.find("sysroot", "2") is None
+    assert store.find("sysroot", "3") == other
+    assert store.verify(sharer) == ("x: its content was changed",)
+
+
+@pytest.mark.parametrize("text", ["2\n", "999", "1.1", "v2", "-1", "jetsonx 7: trees are packs"])
+def test_a_cache_of_a_newer_jetsonx_is_left_alone(store: Store, text: str) -> None:
+    make(store)
+    (store.root / "format").write_text(text)
+    before = sorted(store.root.rglob("*"))
+    with pytest.raises(HostError, match="written by a newer jetsonx") as caught:
+        Store(store.root, Console(-1))
+    assert "upgrade jetsonx" in (caught.value.hint or "")
+    assert "JETSONX_CACHE" in (caught.value.hint or "")
+    with pytest.raises(HostError, match="newer"):  # upgraded by another process while this one was at work
+        make(store, "again")
+    after = [path for path in sorted(store.root.rglob("*")) if path.parent.name != "locks"]
+    assert after == [path for path in before if path.parent.name != "locks"]
+
+
+def test_a_cache_without_a_mark_is_marked_when_something_is_written(store: Store) -> None:
+    make(store)
+    assert (store.root / "format").read_text() == "1\n"
+    for text in (None, ""):  # made before there was a mark; emptied by a crash of the machine
+        (store.root / "format").unlink()
+        if text is not None:
+            (store.root / "format").write_text(text)
+        make(Store(store.root, Console(-1)), f"{text}")
+        assert (store.root / "format").read_text() == "1\n"

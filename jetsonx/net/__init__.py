@@ -1,0 +1,1 @@
+"""The network: HTTP with mirrors, retries and resumable downloads."""

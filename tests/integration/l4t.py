@@ -1,0 +1,22 @@
+"""Stand-in images in a real registry on loopback, under the names of the images they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.images.build import build_images
+from tests.integration.registry import RunningRegistry, serve_registry
+
+REPOSITORY = "nvidia/l4t-jetpack"
+
+
+@contextmanager
+def serve_images(folder: Path, tags: Mapping[str, str], *, bench: bool = False) -> Iterator[RunningRegistry]:
+    """A registry with :data:`REPOSITORY`; ``tags`` says which stand-in is to be found under which tag."""
+    layouts = build_images(bench=bench)
+    with serve_registry(folder) as registry:
+        for tag, name in tags.items():
+            registry.push(layouts[name], f"{REPOSITORY}:{tag}", docker=name == "r35.4.1")
+        yield registry

@@ -1,0 +1,118 @@
+"""A real sshd on a loopback port, with keys of its own, for this user alone; it works for root and for anyone else."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_START_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshHost:
+    """``ssh -F config name`` logs in. ``known_hosts`` may be emptied and ``user_key`` moved by a test."""
+
+    name: str
+    config: Path
+    port: int
+    known_hosts: Path
+    user_key: Path
+    log: Path
+    pid: int
+
+
+def find_sshd() -> str | None:
+    """sshd is called by its full path (it starts itself again); /usr/sbin is not on everyone's PATH."""
+    return shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
+@contextlib.contextmanager
+def serve_ssh(tmp: Path, name: str = "jetson") -> Iterator[SshHost]:
+    """Serve SSH on 127.0.0.1 while the block runs; everything it needs lies in ``tmp``."""
+    sshd = find_sshd()
+    if sshd is None:
+        raise FileNotFoundError("sshd")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd, as root, locks its unprivileged half in
+    tmp.mkdir(parents=True, exist_ok=True)
+    for key in ("host_key", "user_key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key, "-f", tmp / key], check=True)
+    shutil.copy(tmp / "user_key.pub", tmp / "authorized_keys")
+    port = _free_port()
+    algorithm, public, *_ = (tmp / "host_key.pub").read_text().split()
+    (tmp / "known_hosts").write_text(f"[127.0.0.1]:{port} {algorithm} {public}\n")
+    (tmp / "sshd_config").write_text(_sshd_config(tmp, port))
+    (tmp / "ssh_config").write_text(_ssh_config(tmp, name, port))
+    log = tmp / "sshd.log"
+    with subprocess.Popen([sshd, "-D", "-f", tmp / "sshd_config", "-E", log]) as server:
+        try:
+            _await_port(port, server, log)
+            yield SshHost(
+                name=name,
+                config=tmp / "ssh_config",
+                port=port,
+                known_hosts=tmp / "known_hosts",
+                user_key=tmp / "user_key",
+                log=log,
+                pid=server.pid,
+            )
+        finally:
+            server.terminate()
+
+
+def _sshd_config(tmp: Path, port: int) -> str:
+    return f"""\
+ListenAddress 127.0.0.1
+Port {port}
+HostKey {tmp}/host_key
+PidFile {tmp}/sshd.pid
+AuthorizedKeysFile {tmp}/authorized_keys
+AllowUsers {getpass.getuser()}
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+StrictModes no
+LogLevel VERBOSE
+"""
+
+
+def _ssh_config(tmp: Path, name: str, port: int) -> str:
+    return f"""\
+Host {name}
+  HostName 127.0.0.1
+  Port {port}
+  User {getpass.getuser()}
+  IdentityFile {tmp}/user_key
+  IdentitiesOnly yes
+  IdentityAgent none
+  UserKnownHostsFile {tmp}/known_hosts
+  GlobalKnownHostsFile /dev/null
+"""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _await_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            break
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    words = log.read_text() if log.exists() else ""
+    raise RuntimeError(f"sshd did not come up on port {port}: {words}")

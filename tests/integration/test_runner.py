@@ -1,0 +1,60 @@
+"""Programs as they run: bytes in, bytes out, and their end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from jetsonx.runner import Command, Runner
+
+BINARY = bytes(range(256)) * 8192
+
+
+def python(code: str) -> Command:
+    return Command(argv=(sys.executable, "-c", code))
+
+
+def test_lines_are_text() -> None:
+    lines: list[str] = []
+    code = r"import sys; print('out'); sys.stderr.buffer.write(b'\xff\r\n'); sys.exit(3)"
+    done = Runner().run(python(code), on_line=lines.append)
+    assert (done.status, done.stdout, sorted(lines)) == (3, "out\n", ["out", "�"])
+
+
+def test_bytes_go_in_and_out_untouched(tmp_path: Path) -> None:
+    got: list[bytes] = []
+    done = Runner().run(Command(argv=("cat",)), stdin=BINARY, stdout=lambda stream: got.append(stream.read()))
+    assert done.ok
+    assert got == [BINARY]
+    (tmp_path / "in").write_bytes(BINARY)
+    (tmp_path / "out").write_bytes(b"before")
+    assert Runner().run(Command(argv=("cat",)), stdin=tmp_path / "in", stdout=tmp_path / "out").stdout == ""
+    assert (tmp_path / "out").read_bytes() == b"before" + BINARY
+
+
+def test_a_program_need_not_read_its_input() -> None:
+    assert Runner().run(Command(argv=("true",)), stdin=BINARY).ok
+
+
+def test_without_input_there_is_none() -> None:
+    assert Runner().run(Command(argv=("cat",))).stdout == ""
+
+
+def test_what_the_reader_raises_ends_the_program() -> None:
+    def refuse(stream: IO[bytes]) -> None:
+        assert stream.read(1) == b"x"
+        raise ValueError("enough")
+
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="enough"):
+        Runner().run(python("import sys, time; print('x', flush=True); time.sleep(60)"), stdout=refuse)
+    assert time.monotonic() - started < 30
+
+
+def test_a_reader_may_stop_early() -> None:
+    done = Runner().run(Command(argv=("yes",)), stdout=lambda stream: None)
+    assert not done.ok
