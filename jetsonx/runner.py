@@ -73,16 +73,15 @@ class Runner:
         *,
         on_line: Callable[[str], None] | None = None,
         status_fd: Callable[[str], None] | None = None,
-        stdin: bytes | Path | None = None,
-        stdout: Path | Callable[[IO[bytes]], None] | None = None,
+        stdin: bytes | None = None,
+        stdout: Callable[[IO[bytes]], None] | None = None,
     ) -> Completed:
         """Run to the end and return how it ended; never raises for a non-zero exit.
 
         ``on_line`` receives each line of standard error as it comes, and of standard output too. ``status_fd``, when
         given, receives the lines the program writes to the descriptor whose number replaces ``{status_fd}`` in argv.
-        ``stdin`` is what the program reads, nothing by default. ``stdout`` takes standard output as bytes instead of
-        lines: a file is appended to, a function reads the stream, in the calling thread; what it raises ends the
-        program and is passed on.
+        ``stdin`` is what the program reads, nothing by default. ``stdout`` reads standard output as bytes instead of
+        lines, in the calling thread; what it raises ends the program and is passed on.
 
         Raises HostError when the program is not there.
         """
@@ -95,13 +94,13 @@ class Runner:
                 argv = tuple(word.replace("{status_fd}", str(write_end)) for word in argv)
                 pass_fds = (write_end,)
                 stack.callback(os.close, read_end)
-            process = self._start(stack, command, argv, pass_fds, stdin, stdout)
+            process = self._start(command, argv, pass_fds, is_fed=stdin is not None)
             if status_fd is not None:
                 os.close(write_end)
                 _pump(stack, os.fdopen(os.dup(read_end), errors="replace"), status_fd)
-            if isinstance(stdin, bytes):
+            if stdin is not None:
                 _feed(stack, process, stdin)
-            return self._collect(stack, command, process, on_line, stdout if callable(stdout) else None)
+            return self._collect(stack, command, process, on_line, stdout)
 
     def replace(self, command: Command) -> int:
         """Run with the user's own terminal as input and output, and return the exit status as a shell would."""
@@ -113,25 +112,15 @@ class Runner:
         return 128 - status if status < 0 else status
 
     def _start(
-        self,
-        stack: contextlib.ExitStack,
-        command: Command,
-        argv: tuple[str, ...],
-        pass_fds: tuple[int, ...],
-        stdin: bytes | Path | None,
-        stdout: Path | Callable[[IO[bytes]], None] | None,
+        self, command: Command, argv: tuple[str, ...], pass_fds: tuple[int, ...], *, is_fed: bool
     ) -> subprocess.Popen[bytes]:
-        source: int | IO[bytes] = subprocess.DEVNULL if stdin is None else subprocess.PIPE
-        if isinstance(stdin, Path):
-            source = stack.enter_context(stdin.open("rb"))
-        sink = stack.enter_context(stdout.open("ab")) if isinstance(stdout, Path) else subprocess.PIPE
         try:
             return subprocess.Popen(
                 argv,
                 cwd=command.cwd,
                 env=_environment(command),
-                stdin=source,
-                stdout=sink,
+                stdin=subprocess.PIPE if is_fed else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=pass_fds,
                 start_new_session=True,  # so that Ctrl-C reaches us alone and we end the whole group, grandchildren too
@@ -159,12 +148,13 @@ class Runner:
             if on_line is not None:
                 on_line(line)
 
-        assert process.stderr is not None  # noqa: S101 - PIPE was asked for above; tells mypy
+        assert process.stdout is not None  # noqa: S101 - PIPE was asked for above; tells mypy
+        assert process.stderr is not None  # noqa: S101
         readers = [_pump(stack, _lines(process.stderr), take)]
-        if process.stdout is not None and read is None:
+        if read is None:
             readers.append(_pump(stack, _lines(process.stdout), take_stdout))
         with _group_ended(process):
-            if process.stdout is not None and read is not None:
+            if read is not None:
                 with process.stdout as stream:
                     read(stream)
             for reader in readers:

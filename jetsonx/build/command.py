@@ -111,6 +111,7 @@ def _keep_lock(lock: Lock | None, path: Path, prepared: Prepared, fetcher: Fetch
     new = lockfile.lock_build(lock, target, request, prepared.sysroot.pins, wheels, archives, refresh=refresh)
     try:
         write_lock(path, new)
+        fetcher.store.protect(path, [prepared.sysroot.tree.name])
     except HostError as error:
         fetcher.effects.console.warn(error.message)
     return new

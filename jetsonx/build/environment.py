@@ -19,11 +19,16 @@ from jetsonx.toolchain.tools import Fetcher
 def load_sdk(
     target: str, request: Request, effects: Effects, *, compiler: str, cuda: str | None = None
 ) -> tuple[Sysroot, Sdk]:
-    """The sysroot and SDK of one target. ``cuda``: another CUDA version than the release's. Raises ConfigError, HostError and DownloadError."""
+    """The sysroot and SDK of one target. ``cuda``: another CUDA version than the release's.
+
+    Raises ConfigError, HostError and DownloadError.
+    """
     host = Host(environ=os.environ)
     resolved, toolkit = choose_toolkit(resolve_target(load_catalog(), target), host, runner=effects.runner, asked=cuda)
     sysroot = pull_sysroot(resolved, replace(request, toolkit=toolkit), effects)
-    sdk = resolve_sdk((resolved,), sysroot, compiler=compiler, fetcher=Fetcher(effects=effects), host=host)
+    sdk = resolve_sdk(
+        (resolved,), sysroot, compiler=compiler, fetcher=Fetcher(effects=effects), host=host, toolkit=toolkit
+    )
     return sysroot, sdk
 
 

@@ -124,7 +124,9 @@ def prepare(
     pins = lockfile.find_pins(lock, project, targets[0], request, locked=options.locked, refresh=options.refresh)
     wanted = sysroot_request(project, chosen[0][1])
     sysroot = pull_sysroot(targets[0], wanted, fetcher.effects, pins=pins, refresh=options.refresh)
-    sdk = resolve_sdk(targets, sysroot, compiler=project.build.compiler, fetcher=fetcher, host=host)
+    sdk = resolve_sdk(
+        targets, sysroot, compiler=project.build.compiler, fetcher=fetcher, host=host, toolkit=chosen[0][1]
+    )
     inputs = Inputs(
         project=project,
         sdk=sdk,

@@ -163,7 +163,8 @@ def prune(
 
     What a project's jetsonx.lock needs is kept while that file is there.
     """
-    from jetsonx.sysroot.prune import BUSY_S, load_items, plan_prune
+    from jetsonx.sysroot.items import load_items
+    from jetsonx.sysroot.prune import BUSY_S, plan_prune
     from jetsonx.sysroot.prune import prune as act
 
     if days is None and budget is None:
@@ -216,7 +217,8 @@ def export(
 ) -> None:
     """Write a sysroot for other programs: the same sysroot gives the same bytes.
 
-    BuildKit takes an image layout as a named context: --build-context sysroot=oci-layout://DIR
+    BuildKit takes an image layout as a named context: --build-context sysroot=oci-layout://DIR (in Docker with the
+    containerd image store, or a builder of the docker-container driver).
     """
     from jetsonx.image.export import export_oci, export_tar, resolve_compression, write_tar
 

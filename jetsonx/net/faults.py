@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import email.utils
 import json
-import socket
 import time
 from collections.abc import Iterator, Mapping
 
@@ -109,7 +108,7 @@ def judge_exception(url: str, error: Exception) -> DownloadError | PassingError:
     if isinstance(error, of_requests.SSLError):
         hint = f"if {host} speaks plain HTTP: JETSONX_MIRRORS={host}=http://{host}"
         return PassingError(UnreachableError(f"{url}: no TLS: {why}", hint=hint))
-    silent = (of_urllib3.NewConnectionError, of_urllib3.ConnectTimeoutError, of_urllib3.ProxyError, socket.gaierror)
+    silent = (of_urllib3.NewConnectionError, of_urllib3.ConnectTimeoutError, of_urllib3.ProxyError)
     if any(isinstance(cause, silent) for cause in causes):
         hint = "check the network and the proxy (https_proxy); JETSONX_MIRRORS names other places to ask"
         return PassingError(UnreachableError(f"{url}: {host} cannot be reached: {why}", hint=hint))

@@ -28,10 +28,11 @@ __all__ = ["Answer", "Authorize", "DeniedError", "Http", "NotFoundError", "Refus
 _TIMEOUT_S = (10.0, 60.0)  # to connect, and without a byte
 _CHUNK = 1 << 20
 _TRIES = 6
-_TRIES_UNREACHABLE = 3
+_TRIES_UNREACHABLE = 3  # while nobody has answered yet: most likely there is no network
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _LONGEST_ASKED_WAIT_S = 300.0
 _HOPS = 10
+_LOGINS = 2
 _JSON_LIMIT_BYTES = 64 << 20
 _REDIRECTS = {301, 302, 303, 307, 308}
 
@@ -78,6 +79,7 @@ class Http:
         self._console = console
         self._given = session
         self._sleep = sleep
+        self._answered = False
         self._lock = threading.Lock()
 
     @cached_property
@@ -154,7 +156,9 @@ class Http:
         with Part(part, advance) as file:
             held = file.size_bytes
             while True:
-                self._persist(what, lambda: self._fill(url, file, size_bytes, authorize), mark=lambda: file.size_bytes)
+                self._persist(
+                    f"{what}: ", lambda: self._fill(url, file, size_bytes, authorize), mark=lambda: file.size_bytes
+                )
                 got = (file.size_bytes, file.sha256())
                 if got == (size_bytes or file.size_bytes, sha256):
                     return
@@ -179,7 +183,8 @@ class Http:
                 return attempt()
             except PassingError as fault:  # noqa: PERF203 - to try again is what this loop is for
                 failures, reached = (1, mark()) if mark() > reached else (failures + 1, reached)
-                most = _TRIES_UNREACHABLE if isinstance(fault.final, UnreachableError) else _TRIES
+                gone = isinstance(fault.final, UnreachableError) and not self._answered
+                most = _TRIES_UNREACHABLE if gone else _TRIES
                 wait_s = fault.wait_s if fault.wait_s is not None else _wait_s(failures)
                 if failures >= most or wait_s > _LONGEST_ASKED_WAIT_S:
                     raise fault.final from fault
@@ -241,23 +246,19 @@ class Http:
             at_home = _origin(here) == _origin(first)
             response = self._once(method, here, headers, authorize is not None, sent if at_home else None, form)
             status = response.status_code
-            if status == 401 and authorize and at_home and logins < 2:
-                logins += 1
-                challenge = response.headers.get("WWW-Authenticate", "")
-                _start(response)  # read to its end, a connection can be used again
-                response.close()
-                sent = authorize(Refused(url=here, sent=sent, challenge=challenge))
-                if sent is not None:
-                    continue
-            if status in _REDIRECTS and method == "GET" and "Location" in response.headers:
-                _start(response)
-                response.close()
-                here = _next_url(here, response.headers["Location"])
-                continue
             if status in (200, 206) or (status == 416 and "Range" in headers):
                 return response
             with response:
-                raise judge_status(here, status, response.headers, _start(response))
+                words = _start(response)
+            if status == 401 and authorize and at_home and logins < _LOGINS:
+                logins += 1
+                challenge = response.headers.get("WWW-Authenticate", "")
+                sent = authorize(Refused(url=here, sent=sent, challenge=challenge))
+                if sent is not None:
+                    continue
+            if status not in _REDIRECTS or method != "GET" or "Location" not in response.headers:
+                raise judge_status(here, status, response.headers, words)
+            here = _next_url(here, response.headers["Location"])
         raise DownloadError(f"{first}: redirected {_HOPS} times and still not there")
 
     def _once(
@@ -277,7 +278,7 @@ class Http:
             return request
 
         try:
-            return self._session.request(
+            response = self._session.request(
                 method,
                 url,
                 headers={"Accept-Encoding": "identity", **headers},
@@ -289,6 +290,8 @@ class Http:
             )
         except requests.exceptions.RequestException as error:
             raise judge_exception(url, error) from error
+        self._answered = True
+        return response
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:
@@ -306,7 +309,7 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
 
 
 def _start(response: requests.Response) -> bytes:
-    """The first words of an answer that says no, for the error."""
+    """The first words of an answer that says no, for the error; read to its end, a connection can be used again."""
     try:
         return next(_chunks(response), b"")
     except PassingError:

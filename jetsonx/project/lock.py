@@ -1,4 +1,4 @@
-"""jetsonx.lock: the exact packages, wheels, archives and image layers that a build used, so that the next build takes the same.
+"""jetsonx.lock: the exact packages, wheels, archives and layers that a build used, so that the next takes the same.
 
 The file is TOML, the same bytes for the same contents: sorted, one package or wheel on each line. It names no mirror.
 """

@@ -40,7 +40,7 @@ def parse_challenges(text: str) -> tuple[Challenge, ...]:
     ends = [match.start() for match in starts[1:]] + [len(text)]
     return tuple(
         Challenge(scheme=match[1].lower(), parameters=_parameters(text[match.end() : end]))
-        for match, end in zip(starts, ends, strict=True)
+        for match, end in zip(starts, ends, strict=False)  # of no challenge there is still an end
     )
 
 

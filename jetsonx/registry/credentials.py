@@ -119,7 +119,7 @@ def _load(path: Path) -> Mapping[str, Any]:
 
 
 def _table(path: Path, data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    table = data.get(key) or {}
+    table = data.get(key, {})
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: {key} should be an object", hint="docker login writes it")
     return table

@@ -79,9 +79,11 @@ def parse_document(raw: bytes, media_type: str, *, what: str) -> tuple[str, Mapp
             f"{what}: the registry has this image in Docker's schema 1 only, which was given up in 2017",
             hint="push it again with a current Docker, or use a newer tag",
         )
-    kind = document.get("mediaType") or media_type.partition(";")[0].strip()
-    if kind not in ACCEPTED:  # both may be left out: what is in it tells
-        kind = OCI_INDEX if "manifests" in document else OCI_MANIFEST if "layers" in document else kind
+    kind = document.get("mediaType")
+    if kind is None:  # OCI leaves it to the header, and some servers leave that out
+        kind = media_type.partition(";")[0].strip()
+        if kind not in ACCEPTED:
+            kind = OCI_INDEX if "manifests" in document else OCI_MANIFEST if "layers" in document else kind
     is_index, has_layers = kind in (OCI_INDEX, DOCKER_INDEX), "layers" in document or "config" in document
     if kind not in ACCEPTED or document.get("schemaVersion") != 2:
         raise DownloadError(f"{what}: {kind or 'this'} is no image", hint="is it an image, not a chart or an artifact?")

@@ -97,7 +97,9 @@ def fetch_lists(
     """Bring the package lists of a suite up to date.
 
     ``status`` is what dpkg says is installed already, ``keys`` as for :func:`render_conf`; with them some sources may
-    fail as long as one answers: an image names what its maker could reach. A suite that the mirror does not have, or not for this architecture, gives an Apt with ``missing`` set. Raises
+    fail as long as one answers: an image names what its maker could reach.
+
+    A suite that the mirror does not have, or not for this architecture, gives an Apt with ``missing`` set. Raises
     DownloadError when the mirror cannot be reached or its signature is not right.
     """
     text = render_sources(sources)

@@ -99,7 +99,7 @@ def fetch_parts(
         raise ConfigError(
             f"[sysroot] cuda = {list(cuda)}: no archives of CUDA {target.cuda_version} are known to hold them for "
             f"{target.name}",
-            hint='name a toolkit that NVIDIA publishes ([target] cuda = "12.6.3"), or take them from an image or a device',
+            hint='name a toolkit that NVIDIA publishes ([target] cuda = "12.6.3"), or take an image or a device',
         )
     return CudaParts()
 

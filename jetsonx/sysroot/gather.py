@@ -24,7 +24,7 @@ def choose(listing: Listing, wanted: Filter | None, *, what: str) -> Selection:
 def choose_items(items: Iterable[Item], wanted: Filter | None, *, what: str) -> Selection:
     """The same by the rules for an image, as if ``items`` were its one layer."""
     system = FileSystem()
-    system.apply(items, name=what)
+    system.apply(items, layer=0, name=what)
     merge_folders(system.root)
     return select(system.root, wanted.keeps if wanted else None)
 

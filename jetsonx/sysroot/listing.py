@@ -115,16 +115,17 @@ def list_directory(root: Path, places: Sequence[str]) -> Listing:
         device = None
         while waiting:
             path = waiting.pop()
+            here = f"{root}/{path}"  # a Path for each of a hundred thousand names costs as much as looking at them
             try:
-                found = os.lstat(root / path)
+                found = os.lstat(here)
                 device = found.st_dev if device is None else device
                 if found.st_dev != device:
                     continue
                 if path:
-                    members.append(_member(root, path, found))
+                    members.append(_member(here, path, found))
                     stamps[path] = f"{found.st_size} {found.st_mtime_ns}"
                 if stat.S_ISDIR(found.st_mode):
-                    names = sorted(os.listdir(root / path), reverse=True)  # noqa: PTH208 - only the names are wanted
+                    names = sorted(os.listdir(here), reverse=True)  # noqa: PTH208
                     waiting += [f"{path}/{name}" if path else name for name in names]
             except OSError as error:
                 if path != place or not isinstance(error, FileNotFoundError):
@@ -132,10 +133,10 @@ def list_directory(root: Path, places: Sequence[str]) -> Listing:
     return Listing(members=tuple(members), stamps=stamps, unreadable=tuple(unreadable))
 
 
-def _member(root: Path, path: str, found: os.stat_result) -> Member:
+def _member(here: str, path: str, found: os.stat_result) -> Member:
     mode = found.st_mode
     if stat.S_ISLNK(mode):
-        return Member(path, "symlink", 0, mode, os.readlink(root / path))  # noqa: PTH115 - a Path would tidy it
+        return Member(path, "symlink", 0, mode, os.readlink(here))  # noqa: PTH115 - a Path would tidy it
     if stat.S_ISDIR(mode):
         return Member(path, "dir", 0, mode, "")
     if stat.S_ISREG(mode):

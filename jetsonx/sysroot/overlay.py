@@ -91,8 +91,10 @@ class FileSystem:
                 folder[name] = {}
                 self._forget(before)
             return
-        folder[name] = self._link(item, layer_name) if item.kind == "hardlink" else Leaf(item, layer)
+        if isinstance(before, dict):
+            del folder[name]
         self._forget(before)
+        folder[name] = self._link(item, layer_name) if item.kind == "hardlink" else Leaf(item, layer)
 
     def _link(self, item: Item, layer_name: str) -> Leaf:
         _, node = walk(self.root, item.content, follow=False)

@@ -80,8 +80,8 @@ class TarReader:
 
     def read(self) -> bytes:
         """The whole content of the current file; the caller has looked at its size."""
-        if self._segments is None:
-            return self._own(self._size)
+        if self._segments is None and self._at + self._size <= len(self._data):
+            return self._own(self._size)  # as nearly always: within one block
         return b"".join(self.pieces())
 
     def pieces(self) -> Iterator[bytes | memoryview]:
@@ -336,7 +336,9 @@ def _pax_records(data: bytes) -> Iterator[tuple[str, str]]:
     at = 0
     while at < len(data) and data[at]:
         space = data.find(b" ", at, at + _DIGITS_MAX)
-        length = _decimal(data[at:space].decode("ascii", "replace")) if space > 0 else 0
+        if space < 0:
+            raise DamagedError("an extended header's record has no length")
+        length = _decimal(data[at:space].decode("ascii", "replace"))
         record = data[space + 1 : at + length]
         key, equals, value = record[:-1].partition(b"=")
         if not equals or record[-1:] != b"\n" or at + length > len(data):

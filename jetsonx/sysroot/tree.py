@@ -100,6 +100,9 @@ class Objects:
             yield part, file
             os.fchmod(file, 0o555 if executable else 0o444)
             os.utime(file, (FIXED_TIME_S, FIXED_TIME_S))
+        except BaseException:
+            os.unlink(part)  # noqa: PTH108
+            raise
         finally:
             os.close(file)
 

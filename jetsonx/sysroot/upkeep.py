@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetsonx.errors import ConfigError, DownloadError
+from jetsonx.sysroot.items import made_of
 from jetsonx.sysroot.lookup import text
-from jetsonx.sysroot.prune import drop_sdks, made_of
+from jetsonx.sysroot.prune import drop_sdks
 from jetsonx.sysroot.store import Store, Tree
 from jetsonx.sysroot.tree import file_sha256
 

@@ -3,14 +3,14 @@
 Decompression and hashing take all that a core has, and Python runs them side by side only in processes. ``jobs.json``
 in the directory says what is to be done; a worker takes the next job that nobody has, until none is left:
 
-    jobs.json     see :class:`Jobs`
+    jobs.json     see :class:`Jobs`; when it is gone, workers give up (a full disk lets files be removed, not made)
     N.claim       job N was taken
-    N.events      written by the parent, a line each: path FILE, restart, done, stop
+    N.events      written by the parent, a line each: path FILE, restart, done
     N.index       what the layer holds, when it was read to its end
-    N.error       a JSON object instead: message and hint; or errno and file name; or damaged, when the hash is wrong
 
-A worker follows a file that is still being downloaded. It ends when its parent ends, at the next megabyte.
-Standard output says ``N bytes`` now and then, and ``N ended``.
+A worker follows a file that is still being downloaded. It ends when its parent ends, at the next piece it reads.
+Standard output says ``N BYTES`` now and then, and at last ``N ended`` with a JSON object: empty, or what went wrong,
+as message and hint; as errno and file name; or as "damaged", when the hash is wrong.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ def main(argv: list[str]) -> None:
         if not _claim(folder / f"{number}.claim"):
             continue
         try:
-            _run(folder, number, job, jobs, objects)
+            error = _run(folder, number, job, jobs, objects)
         except _StoppedError:
             return
-        _say(f"{number} ended")
+        _say(f"{number} ended {json.dumps(error)}")
 
 
 def _claim(path: Path) -> bool:
@@ -94,7 +94,7 @@ def _claim(path: Path) -> bool:
     return True
 
 
-def _run(folder: Path, number: int, job: Job, jobs: Jobs, objects: Objects) -> None:
+def _run(folder: Path, number: int, job: Job, jobs: Jobs, objects: Objects) -> Mapping[str, Any]:
     while True:
         events = _Events(folder / f"{number}.events", jobs.parent)
         with _Follower(events, number, is_hashed=bool(job.sha256)) as follower:
@@ -106,16 +106,12 @@ def _run(folder: Path, number: int, job: Job, jobs: Jobs, objects: Objects) -> N
                         error = {"damaged": True}
             except _RestartedError:
                 continue
-        if error:
-            if events.wait_for_end() == "restart":
-                continue
-            (folder / f"{number}.error").write_text(json.dumps(error))
-        return
+        if error and events.wait_for_end() == "restart":
+            continue
+        return error
 
 
-def _unpack(
-    index: Path, job: Job, jobs: Jobs, objects: Objects, read: Callable[[int], bytes]
-) -> Mapping[str, Any] | None:
+def _unpack(index: Path, job: Job, jobs: Jobs, objects: Objects, read: Callable[[int], bytes]) -> Mapping[str, Any]:
     keeps = jobs.filter.keeps if jobs.filter else None
     only = None if job.only is None else frozenset(job.only)
     bound = Bound(job.name, job.size_bytes, jobs.ratio)
@@ -127,7 +123,7 @@ def _unpack(
         return {"message": error.message, "hint": error.hint}
     except OSError as error:
         return {"errno": error.errno, "filename": str(error.filename or objects)}
-    return None
+    return {}
 
 
 # ---- a file that grows -----------------------------------------------------------------------------------------------
@@ -146,6 +142,7 @@ class _Events:
 
     def __init__(self, path: Path, parent: int) -> None:
         self._path = path
+        self._jobs = path.parent / "jobs.json"
         self._parent = parent
         self._restarts = self._lines().count("restart")
 
@@ -158,7 +155,7 @@ class _Events:
     def check(self) -> bool:
         """True when nothing more will come. Raises when the job is to be given up, or begun again."""
         lines = self._lines()
-        if "stop" in lines or os.getppid() != self._parent:
+        if not os.access(self._jobs, os.F_OK) or os.getppid() != self._parent:
             raise _StoppedError
         if lines.count("restart") > self._restarts:
             raise _RestartedError

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import jetsonx
 from jetsonx.catalog.filters import Filter
@@ -108,6 +109,7 @@ class _Pass:
         self._console = console
         self._is_stopped = False
         self._ended = [threading.Event() for _ in layers]
+        self._errors: list[dict[str, Any]] = [{} for _ in layers]
         self._counted = [0] * len(layers)
         self._guard = threading.Lock()
         self.downloaded_bytes = 0
@@ -131,8 +133,7 @@ class _Pass:
 
     def _stop(self) -> None:
         self._is_stopped = True
-        for n in range(len(self._layers)):
-            self._tell(n, "stop")
+        (self._folder / "jobs.json").unlink(missing_ok=True)
 
     def _tell(self, n: int, event: str) -> None:
         with (self._folder / f"{n}.events").open("a") as file:
@@ -162,7 +163,8 @@ class _Pass:
         number, _, news = line.partition(" ")
         if not number.isdigit() or int(number) >= len(self._layers):
             return
-        if news == "ended":
+        if news.startswith("ended "):
+            self._errors[int(number)] = json.loads(news.removeprefix("ended "))
             self._ended[int(number)].set()
         elif news.isdigit() and self._layers[int(number)].fetch is None:
             self._count(int(number), int(news))
@@ -234,15 +236,13 @@ class _Pass:
         while not self._ended[n].wait(_POLL_S):
             if self._is_stopped:
                 raise _StoppedError
-        try:
-            error = json.loads((self._folder / f"{n}.error").read_text())
-        except FileNotFoundError:
-            return
-        if error.get("damaged"):
+        error = self._errors[n]
+        if "damaged" in error:
             raise _DamagedError
         if "errno" in error:
             raise OSError(error["errno"], os.strerror(error["errno"]), error["filename"])
-        raise DownloadError(error["message"], hint=error["hint"])
+        if error:
+            raise DownloadError(error["message"], hint=error["hint"])
 
 
 class _DamagedError(Exception):

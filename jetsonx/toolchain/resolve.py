@@ -111,6 +111,7 @@ def resolve_sdk(
         cache=fetcher.store.root,
     )
     why = (
+        *([f"toolkit: {toolkit.why}"] if toolkit else []),
         f"nvcc {nvcc.version}: {why_nvcc}",
         f"host compiler: {why_compiler}",
         f"CPU: {flags or 'the baseline of the compiler'} (oldest of the modules: {lowest.id})",
@@ -132,7 +133,10 @@ def _recall(fetcher: Fetcher, key: str) -> Sdk | None:
     whole = (sdk.path / "share/config.sh", sdk.cuda / "libexec/nvcc", sdk.sysroot / "usr/include")
     names = {pin.name for pin in fetcher.pins}
     as_pinned = all(wheel in fetcher.pins for wheel in map(_bare, sdk.wheels) if wheel.name in names)
-    as_pinned = as_pinned and (not fetcher.archive_pins or set(sdk.archives) <= set(fetcher.archive_pins))
+    pinned = {(pin.name, pin.version, pin.platform): pin.sha256 for pin in fetcher.archive_pins}
+    as_pinned = as_pinned and all(
+        pinned.get((each.name, each.version, each.platform), each.sha256) == each.sha256 for each in sdk.archives
+    )
     return sdk if as_pinned and all(path.exists() for path in whole) else None
 
 

@@ -38,7 +38,6 @@ class Tool:
     launcher: tuple[str, str] | None = None
 
 
-COMPILER_PLATFORM = "linux-x86_64"
 CMAKE = Tool(
     name="cmake",
     # The 3.x line still reads the cmake_minimum_required of old projects and has FindCUDA for them.
@@ -80,9 +79,9 @@ def nvcc(pins: tuple[str, ...]) -> Tool:
 class Fetcher:
     """Fetches tools into the store; the effects it needs come in here once.
 
-    ``pins``: wheels that a lock file holds; where one fits a requirement, it is taken and no other. ``archive_pins``
-    likewise: the compiler's archives. ``used`` and ``used_archives`` collect the wheels and archives of every tool that
-    was asked for, whether it had to be fetched or was there.
+    ``pins``: wheels that a lock file holds; where one fits a requirement, it is taken and no other. ``archive_pins``:
+    archives that it holds; a toolkit's version says exactly which are taken, so these are only compared with. ``used``
+    and ``used_archives`` collect what every tool that was asked for is made of, whether it had to be fetched or not.
     """
 
     effects: Effects
@@ -117,10 +116,11 @@ class Fetcher:
     def fetch_compiler(self, toolkit: str) -> Path:
         """The x86-64 nvcc of a toolkit ("12.6.3") from NVIDIA's archives, laid out as a toolkit.
 
-        Raises DownloadError.
+        Raises DownloadError, also when the manifest names another file than a lock file pins.
         """
-        pinned = tuple(each for each in self.archive_pins if each.platform == COMPILER_PLATFORM)
-        archives = pinned or resolve_compiler(toolkit, effects=self.effects)
+        archives = resolve_compiler(toolkit, effects=self.effects)
+        for archive in archives:
+            check_pin(archive, [pin for pin in self.archive_pins if pin.platform == archive.platform])
         key = json.dumps(["nvcc", sorted(archive.sha256 for archive in archives)])
         tree = self.store.find("tool", key)
         if tree is None:
@@ -187,13 +187,13 @@ def pin_requirement(text: str, constraints: Sequence[str], pins: Sequence[Wheel]
     return text
 
 
-def check_pin(wheel: Wheel, pins: Sequence[Wheel]) -> None:
-    """Raise DownloadError when a wheel is pinned in this version with another sha256."""
+def check_pin(item: Wheel | Archive, pins: Sequence[Wheel | Archive]) -> None:
+    """Raise DownloadError when a wheel or archive is pinned in this version with another sha256."""
     for pin in pins:
-        if (pin.name, pin.version) == (wheel.name, wheel.version) and pin.sha256 != wheel.sha256:
+        if (pin.name, pin.version) == (item.name, item.version) and pin.sha256 != item.sha256:
             raise DownloadError(
-                f"{wheel.filename}: the index has sha256 {wheel.sha256}, jetsonx.lock pins {pin.sha256}",
-                hint="find out why they differ; `jetsonx build --refresh` takes what the index has today",
+                f"{item.filename}: its sha256 is {item.sha256} now, jetsonx.lock pins {pin.sha256}",
+                hint="find out why they differ; `jetsonx build --refresh` takes what is there today",
             )
 
 

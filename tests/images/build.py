@@ -99,9 +99,10 @@ _MATH = (
     "nvidia-curand-cu12==10.3.7.77",
     "nvidia-cuda-nvrtc-cu12==12.6.77",
 )
-_ESSENTIAL = ("?essential",)
+_ESSENTIAL = ("?essential", "apt", "debian-archive-keyring")
 _DEV = ("libc6-dev", "libstdc++-{gcc}-dev", "zlib1g-dev")
 _TINY = ("base-files", "libc6-dev", "libstdc++-12-dev")
+_LEAVE_OUT = r"usr/share/(doc|man|locale)/|.*/lib(asan|hwasan|lsan|tsan|ubsan|crypto|ssl|krb5)\b"
 _BENCH_DEV = ("g++", "cmake", "libopencv-dev", "libeigen3-dev", "python3-dev")
 
 
@@ -141,6 +142,7 @@ def fill_board(layer: Layer, line: Line, release: str, status: str) -> None:
     layer.file("var/lib/dpkg/status", f"{status}{record}Maintainer: stand-in\nDescription: stand-in\n\n")
     layer.file("etc/ld.so.conf.d/nvidia-tegra.conf", f"/{line.driver}\n")
     layer.file(f"{line.driver}/libcuda.so.1.1", write_stub("libcuda.so.1", {"cuInit": False}, 100))
+    layer.symlink(f"{line.driver}/libcuda.so.1", "libcuda.so.1.1")
     layer.file(f"{line.driver}/libnvrm_gpu.so", write_stub("libnvrm_gpu.so", {"NvRmGpuLibOpen": False}, 1))
     layer.symlink(f"{LIBRARIES}/libcuda.so", f"/{line.driver}/libcuda.so.1.1")
     layer.file("usr/include/l4t/version.h", "#define L4T_LAYER 1\n")
@@ -242,7 +244,7 @@ def tiny_image(work: Path) -> list[Recipe]:
     make_rootfs(tar, R36.codename, _TINY)
     board = partial(fill_board, line=R36, release="36.4.0", status=load_status(tar))
     return [
-        Recipe(key="tiny", fill=partial(copy_changes, before=None, after=tar)),
+        Recipe(key="tiny", fill=partial(copy_changes, before=None, after=tar, leave_out=_LEAVE_OUT)),
         Recipe(key="board-tiny", fill=board),
         Recipe(key="last-tiny", fill=partial(fill_last, cudnn=None)),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,14 +95,17 @@ def write_layer(path: Path, layout: int = tarfile.PAX_FORMAT) -> Iterator[Layer]
         yield Layer(tar)
 
 
-def copy_changes(layer: Layer, before: Path | None, after: Path) -> None:
-    """What the tar ``after`` has that ``before`` has not, or has otherwise: the layer an image builder would commit."""
+def copy_changes(layer: Layer, before: Path | None, after: Path, leave_out: str = "(?!)") -> None:
+    """What the tar ``after`` has that ``before`` has not, or has otherwise: the layer an image builder would commit.
+
+    ``leave_out``: a regular expression for names that are passed over.
+    """
     known = {} if before is None else {_name(member): _identity(member) for member in _members(before)}
     with tarfile.open(after) as tar:
         for member in tar:
             member.name = _name(member)
             # /dev is made by whoever runs the container; mmdebstrap makes one only when it runs as root.
-            if not member.name or member.name == "dev" or member.name.startswith("dev/"):
+            if not member.name or re.match(rf"dev(/|$)|{leave_out}", member.name):
                 continue
             if known.get(member.name) != _identity(member):
                 if member.islnk():

@@ -31,7 +31,8 @@ class Fault:
     path: str = ""
     times: int = 1_000_000
     status: int | None = None  # this answer in place of the real one
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)  # with `status`
+    body: bytes = b""  # with `status`
     delay_s: float = 0  # before anything is sent
     drop_after: int | None = None  # a reset
     truncate_to: int | None = None  # an end that looks right
@@ -89,15 +90,16 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.redirect_to is not None:
             self._say(307, {"Location": fault.redirect_to + self.path})
         elif fault.status is not None:
-            self._say(fault.status, fault.headers)
+            self._say(fault.status, fault.headers, fault.body)
         else:
             self._pass_on(fault)
 
-    def _say(self, status: int, headers: Mapping[str, str]) -> None:
+    def _say(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": "0", **headers}.items():
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
+        self.wfile.write(body)
 
     def _pass_on(self, fault: Fault) -> None:
         upstream = urlsplit(self.server.upstream)

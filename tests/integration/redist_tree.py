@@ -37,12 +37,16 @@ COMPILER = "usr/lib/nvidia-cuda-toolkit/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edition:
-    """A CUDA toolkit in a suite. ``packages`` maps a component to the Debian packages of its AArch64 libraries."""
+    """A CUDA toolkit in a suite. ``packages`` maps a component to the Debian packages of its AArch64 libraries.
+
+    ``also``: other toolkits that the same files stand for.
+    """
 
     toolkit: str
     suite: str
     version: str
     packages: tuple[tuple[str, tuple[str, ...]], ...]
+    also: tuple[str, ...] = ()
 
 
 EDITIONS = (
@@ -57,6 +61,7 @@ EDITIONS = (
         suite="trixie",
         version="12.4.131",
         packages=(("cuda_cudart", ("libcudart12",)), ("libnvjpeg", ("libnvjpeg12",))),
+        also=("12.6.3",),
     ),
 )
 CCCL = ("libthrust-dev", "libcub-dev", "libcu++-dev")
@@ -105,8 +110,9 @@ class _Maker:
         for component, files in own.items():
             self._pack(component, "linux-aarch64", files)
         self._pack("cuda_nvcc", "linux-x86_64", self._files("amd64", ("nvidia-cuda-toolkit",), _compiler))
-        manifest = {"release_date": "2024-01-01", "release_label": self.edition.toolkit, **self.manifest}
-        (self.root / f"redistrib_{self.edition.toolkit}.json").write_text(json.dumps(manifest, indent=1))
+        for toolkit in (self.edition.toolkit, *self.edition.also):
+            manifest = {"release_date": "2024-01-01", "release_label": toolkit, **self.manifest}
+            (self.root / f"redistrib_{toolkit}.json").write_text(json.dumps(manifest, indent=1))
 
     def _pack(self, component: str, platform: str, files: dict[str, bytes]) -> None:
         assert files, (component, platform)

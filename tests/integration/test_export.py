@@ -123,7 +123,11 @@ def test_buildkit_takes_it_as_a_named_context(export: Run, tree: Tree, tmp_path:
         "--platform",
         "linux/arm64",
     ]
-    subprocess.run([*words, "-o", f"type=local,dest={out}", str(tmp_path / "context")], check=True)
+    words += ["-o", f"type=local,dest={out}", str(tmp_path / "context")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if "unknown scheme oci-layout" in done.stderr:
+        pytest.skip("this Docker keeps images in its old store, whose BuildKit takes no layouts")
+    assert done.returncode == 0, done.stderr
     assert (out / "tool").read_bytes() == (tree.path / "usr/bin/tool").read_bytes()
 
 

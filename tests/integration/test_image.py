@@ -80,7 +80,7 @@ def image(
             each.name: Deb(name=each.name, version=each.version, sha256=each.sha256, path=paths[each.name])
             for each in sysroot.packages
         },
-        origin=sysroot.suite,
+        origin=sysroot.suite or target.line.suite,
         driver_dirs=target.line.tegra_library_dirs,
         entrypoint=["hello"],
         labels={"jetsonx.target": target.name},

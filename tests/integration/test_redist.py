@@ -123,6 +123,22 @@ def test_a_program_for_xavier_and_orin_on_r35(
     assert (place / "again/files/scale").read_bytes() == (place / "out/files/scale").read_bytes()
 
 
+def test_the_releases_own_cuda_on_r36(
+    tmp_path: Path, jetsonx: Run, env: dict[str, str], server: RedistServer, need: Need
+) -> None:
+    need("qemu-aarch64-static", "qemu-aarch64")
+    place = project(
+        tmp_path / "own",
+        'modules = ["orin-nano"]\nl4t = "36.4.3"',
+        'system = "cuda"\nflags = ["-std=c++17"]\nlink = ["-lnvjpeg"]',
+    )
+    built = jetsonx("build", cwd=place, env=env)
+    assert built.status == 0, built.err
+    assert "/compute/cuda/redist/redistrib_12.6.3.json" in server.asked
+    ran = jetsonx("run", cwd=place, env=env)
+    assert ran.out.startswith("cudart 12040, 0 devices"), "12.4 stands for 12.6.3 in this tree"
+
+
 @pytest.mark.parametrize("compiler", ["zig", "gcc"])
 def test_cmake_finds_the_toolkit_asked_for_on_r36(
     tmp_path: Path, jetsonx: Run, env: dict[str, str], server: RedistServer, need: Need, compiler: str

@@ -19,8 +19,9 @@ from jetsonx.errors import ConfigError, DownloadError, HostError
 from jetsonx.runner import Runner
 from jetsonx.sysroot.apt import fetch_lists
 from jetsonx.sysroot.effects import Effects
+from jetsonx.sysroot.items import load_items
 from jetsonx.sysroot.mirrors import Source as AptSource
-from jetsonx.sysroot.prune import load_items, plan_prune, prune
+from jetsonx.sysroot.prune import plan_prune, prune
 from jetsonx.sysroot.pull import Request, Sysroot, pull_sysroot
 from jetsonx.sysroot.source import Source
 from jetsonx.sysroot.store import Store
@@ -276,7 +277,8 @@ def test_the_stubs_link_and_load(sysroot: Sysroot, tmp_path: Path, need: Need) -
 def test_the_commands(jetsonx: Run, own_store: Store) -> None:
     sysroot = pull(own_store)
     env = {"JETSONX_CACHE": str(own_store.root)}
-    pulled = jetsonx("sysroot", "pull", TARGET.name, "--offline", env=env)
+    words = ("sysroot", "pull", TARGET.name, "--from", "apt", "--no-cuda")
+    pulled = jetsonx(*words, env=env)
     assert pulled.out == f"{sysroot.path}\n"
     assert jetsonx("sysroot", "path", TARGET.name, env=env).out == pulled.out
     assert sysroot.tree.name in jetsonx("sysroot", "list", env=env).out
@@ -286,6 +288,6 @@ def test_the_commands(jetsonx: Run, own_store: Store) -> None:
     broken = jetsonx("sysroot", "verify", TARGET.name, env=env)
     assert (broken.status, broken.out) == (1, f"{sysroot.tree.name}: usr/include/new.h: does not belong here\n")
     assert jetsonx("sysroot", "show", "nothing", env=env).status == 2
-    assert jetsonx("sysroot", "pull", TARGET.name, "--offline", env=env).out == pulled.out
+    assert jetsonx(*words, "--offline", env=env).out == pulled.out
     assert jetsonx("sysroot", "prune", "--all", env=env).status == 0
     assert own_store.trees() == ()

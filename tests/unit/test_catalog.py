@@ -350,3 +350,19 @@ def test_versions() -> None:
         parse_version("latest")
     assert (short_l4t("39.2.0"), short_l4t("36.4.3")) == ("r39.2", "r36.4.3")
     assert worst_confidence("verified", "measured", "reported") == "reported"
+
+
+def test_a_target_with_another_cuda_is_the_same_device() -> None:
+    own = target("orin-nano@36.4.3")
+    other = own.with_cuda(CATALOG.cuda["12.8"], "12.8.1")
+    assert (other.name, other.driver, other.line, other.module) == (own.name, own.driver, own.line, own.module)
+    assert (other.cuda_version, other.cuda_dir, other.sm) == ("12.8", "usr/local/cuda-12.8", 87)
+    assert (other.release.cuda, other.release.cuda_toolkit, other.release.cudnn) == (
+        "12.8.1",
+        "12.8.1",
+        own.release.cudnn,
+    )
+    assert other.cuda is CATALOG.cuda["12.8"]
+    assert own.with_cuda(CATALOG.cuda["12.8"]).release.cuda_toolkit is None
+    with pytest.raises(ConfigError, match="built for sbsa-linux"):
+        own.with_cuda(CATALOG.cuda["13.0"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import itertools
@@ -15,6 +16,7 @@ from jetsonx.console import Console
 from jetsonx.errors import DownloadError
 from jetsonx.net.faults import parse_retry_after
 from jetsonx.net.http import DeniedError, Http, NotFoundError, Refused, UnreachableError
+from jetsonx.net.part import Part
 from tests.unit.http_script import Says, Script
 
 URL = "https://files.example/some/file"
@@ -176,6 +178,21 @@ def test_nobody_there() -> None:
     with pytest.raises(UnreachableError, match=r"files\.example cannot be reached: Connection refused"):
         script.http().get_bytes(URL, 10)
     assert len(script.waits) == 2
+
+
+def test_who_answered_before_is_waited_for_longer(tmp_path: Path) -> None:
+    job = Counted(
+        Script(Says(body=DATA, reset_after=10), *[refused() for _ in range(4)], ranged(10)), tmp_path / "part"
+    )
+    job.run()
+    assert job.part.read_bytes() == DATA
+
+
+def test_the_words_of_a_refusal_are_kept() -> None:
+    answer = Says(status=401, body=b"your key ran out", headers={"Content-Type": "text/plain"})
+    with pytest.raises(DeniedError) as caught:
+        Script(answer).http().get(URL, limit_bytes=10, authorize=lambda refused: None)
+    assert caught.value.details == "your key ran out"
 
 
 def test_a_wrong_certificate_is_said_at_once() -> None:
@@ -404,9 +421,11 @@ def test_who_stops_listening_ends_it_and_what_came_stays(tmp_path: Path) -> None
 
 
 def test_a_full_disk_is_not_the_networks_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = Script(Says(body=DATA))
+    def full(self: Part, data: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Part, "write", full)
+    job = Counted(Script(Says(body=DATA)), tmp_path / "part")
     with pytest.raises(OSError, match="No space left"):
-        script.http().download(
-            URL, Path("/dev/full"), sha256=SHA256, size_bytes=None, what="x", advance=lambda amount: None
-        )
-    assert script.waits == []
+        job.run()
+    assert job.script.waits == []

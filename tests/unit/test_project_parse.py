@@ -155,7 +155,7 @@ def test_all_problems_are_reported_together_with_file_and_key() -> None:
         ("build", "Override-Arch = true", "build.Override-Arch: unknown key; did you mean override_arch?"),
         ("build", 'entrypoint = ["x"]', "build.entrypoint: unknown key; it belongs in [image]"),
         ("project", "env = {}", "project.env: unknown key; it belongs in [build] or [image] or [deploy]"),
-        ("sysroot", "zzz = 1", "sysroot.zzz: unknown key; known here: packages, wheels, full"),
+        ("sysroot", "zzz = 1", "sysroot.zzz: unknown key; known here: source, packages, wheels, cuda, full"),
         ("build", '"a\\nb" = 1', r'build."a\nb": unknown key'),
         ("deploy", 'health = { comand = ["x"] }', "deploy.health.comand: unknown key; did you mean command?"),
         # types

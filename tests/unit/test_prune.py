@@ -12,7 +12,8 @@ from filelock import FileLock
 
 from jetsonx.console import Console
 from jetsonx.sysroot import prune as module
-from jetsonx.sysroot.prune import Item, PrunePlan, drop_sdks, load_items, made_of, needed_by, plan_prune, prune
+from jetsonx.sysroot.items import Item, load_items, made_of, needed_by
+from jetsonx.sysroot.prune import PrunePlan, drop_sdks, plan_prune, prune
 from jetsonx.sysroot.store import Project, Store, Tree
 from jetsonx.sysroot.tree import TreeWriter
 from jetsonx.sysroot.usage import Usage, load_contents, load_usage, measure_usage
@@ -220,6 +221,27 @@ def test_a_download_that_is_used_is_not_old(store: Store) -> None:
     age(path.parent, 90)
     assert store.download("d" * 64) == path
     assert names(run(store, days=30)) == []
+
+
+def test_what_was_downloaded_in_part_goes_by_when_it_last_grew(store: Store) -> None:
+    for name, days in (("old", 60), ("growing", 1)):
+        folder = store.folder(f"partial/{name}")
+        (folder / f"{name}.tar.xz").write_bytes(bytes(10))
+        age(folder / f"{name}.tar.xz", days)
+        age(folder, 60)
+    assert names(run(store, days=30)) == ["part of old.tar.xz"]
+    assert (store.root / "partial/growing/growing.tar.xz").is_file()
+
+
+def test_references_that_are_all_there_is_stay(store: Store) -> None:
+    make(store, "1", {"a": b"1"})
+    for kind, text in (("redist", '{"tree": "gone", "path": "/gone"}'), ("wheels", "[]"), ("layer", "no JSON")):
+        store.remember(kind, "key", text)
+    store.remember("sysroot", "gone", '{"tree": "sysroot-gone", "digest": "", "info": {}}')
+    run(store, days=30)
+    assert all(store.recall(kind, "key") for kind in ("redist", "wheels", "layer"))
+    assert store.recall("sysroot", "gone") is None
+    assert store.find("sysroot", "1")
 
 
 def test_layers_of_images_go_with_their_records(store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from jetsonx.sysroot.redist import (
 from jetsonx.sysroot.redist_manifest import find_component, load_redist_names, parse_manifest, pick_archive, with_needs
 from jetsonx.sysroot.store import Store
 from jetsonx.sysroot.tree import Objects, TreeWriter, file_sha256
+from jetsonx.toolchain.tools import Fetcher
 
 TEGRA = "linux-aarch64"
 BASE = "https://developer.download.nvidia.com/compute"
@@ -332,3 +334,54 @@ def test_the_table_and_the_manifests_shape_agree() -> None:
     assert set(names.required) <= set(names.base)
     assert names.compiler[0] in names.required
     assert json.dumps(dict(names.needs))
+
+
+# ---- the compiler ----------------------------------------------------------------------------------------------------
+
+
+def compiler_documents(tmp_path: Path) -> dict[str, Any]:
+    top = "cuda_nvcc-linux-x86_64-1.2.3-archive"
+    files = {
+        f"{top}/{name}": b"#!/bin/sh\n"
+        for name in (
+            "bin/nvcc",
+            "bin/crt/link.stub",
+            "nvvm/bin/cicc",
+            "nvvm/libdevice/x.bc",
+            "include/crt/a.h",
+            "lib/l.a",
+        )
+    }
+    path = pack(tmp_path / "nvcc.tar.xz", files)
+    found = {**entry("cuda_nvcc", "linux-x86_64"), "sha256": file_sha256(path), "size": str(path.stat().st_size)}
+    manifest = {"cuda_nvcc": {"version": "1.2.3", "linux-x86_64": found}}
+    return {
+        f"{BASE}/cuda/redist/redistrib_12.6.3.json": manifest,
+        f"{BASE}/cuda/redist/{found['relative_path']}": path.read_bytes(),
+    }
+
+
+def test_the_compiler_is_laid_out_as_a_toolkit_and_noted_for_the_lock(tmp_path: Path) -> None:
+    made, server = effects(tmp_path, compiler_documents(tmp_path))
+    fetcher = Fetcher(effects=made)
+    root = fetcher.fetch_compiler("12.6.3")
+    assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()) == [
+        "bin/crt/link.stub", "bin/nvcc", "nvvm/bin/cicc", "nvvm/libdevice/x.bc",
+    ]  # fmt: skip
+    assert (root / "bin/nvcc").stat().st_mode & 0o777 == 0o555, "no set-user-id bit"
+    [archive] = fetcher.used_archives
+    assert (archive.name, archive.platform) == ("cuda_nvcc", "linux-x86_64")
+    assert fetcher.fetch_compiler("12.6.3") == root
+    assert len(server.asked) == 2, "manifest and archive, once each"
+    assert fetcher.used_archives == [archive, archive]
+
+
+def test_a_compiler_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
+    made, _ = effects(tmp_path, compiler_documents(tmp_path))
+    [archive] = resolve_compiler("12.6.3", effects=made)
+    changed = replace(archive, sha256="00" * 32)
+    with pytest.raises(DownloadError, match=r"jetsonx\.lock pins 0000"):
+        Fetcher(effects=made, archive_pins=(changed,)).fetch_compiler("12.6.3")
+    of_another_toolkit = replace(changed, version="1.2.2")
+    of_the_target = replace(changed, platform=TEGRA)
+    Fetcher(effects=made, archive_pins=(archive, of_another_toolkit, of_the_target)).fetch_compiler("12.6.3")

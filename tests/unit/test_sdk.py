@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jetsonx.runner import Runner
+from jetsonx.sysroot.package import Archive, Wheel
 from jetsonx.toolchain.crossfiles import render_meson, render_toolchain
 from jetsonx.toolchain.nvcc import find_nvcc
 from jetsonx.toolchain.sdk import DeviceCode, dump_sdk, make_sdk, parse_sdk, render_config
@@ -64,7 +65,12 @@ def test_environment_is_the_same_sdk_under_many_names() -> None:
 
 
 def test_an_sdk_survives_being_written_down() -> None:
-    sdk = replace(SDK, why=("nvcc 13.2: found", "host compiler: GCC"), emulator="/usr/bin/qemu-aarch64")
+    wheel = Wheel(name="ziglang", version="0.9.1", filename="z.whl", sha256="ab")
+    archive = Archive(
+        name="cuda_nvcc", version="11.8.89", platform="linux-x86_64", filename="n.tar.xz", sha256="cd", size_bytes=3
+    )
+    why = ("nvcc 13.2: found", "host compiler: GCC")
+    sdk = replace(SDK, why=why, emulator="/usr/bin/qemu-aarch64", wheels=(wheel,), archives=(archive,))
     assert parse_sdk(dump_sdk(sdk)) == sdk
 
 
