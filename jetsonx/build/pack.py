@@ -38,7 +38,7 @@ def pack(prepared: Prepared, built: Built, revision: Revision | None, fetcher: F
         [built.files / name for name in built.outputs],
         sysroot.path,
         owners=sysroot.owners,
-        packages=frozenset(package.name for package in sysroot.packages),
+        packages=frozenset(package.name for package in sysroot.packages) if sysroot.is_packaged else frozenset(),
         library_dirs=(*_SYSTEM_DIRS, cuda_libraries),
         driver_libraries=target.line.driver_libraries,
         also=() if sysroot.is_packaged else SYSTEM_LIBRARIES,
@@ -50,6 +50,7 @@ def pack(prepared: Prepared, built: Built, revision: Revision | None, fetcher: F
     debs = {
         package.name: Deb(name=package.name, version=package.version, sha256=package.sha256, path=paths[package.name])
         for package in sysroot.packages
+        if package.name in paths
     }
     extra = [read_app_file(path, name) for name, path in find_image_files(project, exclude=prepared.out).items()]
     plan = plan_image(

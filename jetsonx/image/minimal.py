@@ -236,7 +236,8 @@ def _own_entries(base: Base, packaged: Mapping[str, Entry]) -> Iterator[Entry]:
     yield layer.file("etc/ld.so.conf.d/nvidia-tegra.conf", "".join(f"/{path}\n" for path in base.driver_dirs))
     yield from _identity(base.origin)
     certificates = sorted(path for path in packaged if posixpath.splitext(path)[1] == ".crt")
-    yield layer.file(CERTIFICATES, b"".join(_content(packaged[path]) for path in certificates))
+    if certificates:
+        yield layer.file(CERTIFICATES, b"".join(_content(packaged[path]) for path in certificates))
 
 
 def _content(entry: Entry) -> bytes:

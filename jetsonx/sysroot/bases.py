@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from jetsonx.catalog import Filter, Line, Target
+from jetsonx.console import amount
 from jetsonx.errors import ConfigError, DownloadError
 from jetsonx.sysroot.effects import Effects
 from jetsonx.sysroot.package import ImagePin, LayerPin, Pins
@@ -135,7 +136,7 @@ def _image(source: Source, target: Target, effects: Effects, pinned: ImagePin | 
     ]
 
     def fill(writer: TreeWriter, kept: Filter | None) -> str:
-        add_layers(
+        done = add_layers(
             sources,
             writer,
             filter=kept,
@@ -144,6 +145,11 @@ def _image(source: Source, target: Target, effects: Effects, pinned: ImagePin | 
             runner=effects.runner,
             console=effects.console,
         )
+        if done.reused:
+            effects.console.say(
+                f"{reference}: {done.reused} of {done.layers} layers were here already, {amount(done.reused_bytes)} "
+                "were not downloaded again"
+            )
         return pinned.digest
 
     return Base(

@@ -280,7 +280,7 @@ def _make_from_rootfs(
         return _info(target, request, parts, debs) | {
             "base": identity,
             "suite": suite.codename if suite else None,
-            "gcc": rootfs.check_root(writer, target, what=base.what),
+            "gcc": rootfs.check_root(writer, target, what=base.what, effects=effects),
             "cuda_dir": target.cuda_dir if held or parts else None,
         }
 
