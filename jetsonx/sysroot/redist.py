@@ -34,7 +34,8 @@ from jetsonx.sysroot.redist_manifest import (
 )
 from jetsonx.sysroot.tree import TreeWriter, file_sha256
 
-BASE_URL = "https://developer.download.nvidia.com/compute"
+HOST = "developer.download.nvidia.com"
+BASE_URL = f"https://{HOST}/compute"
 
 _PARALLEL = 4
 _BUFFER = 1 << 20
@@ -174,10 +175,7 @@ def _download(archive: Archive, effects: Effects, bar: Bar) -> None:
     with store.lock(f"download {archive.sha256}"):
         if store.download(archive.sha256) is not None:  # another process was faster
             return
-        # Beside the whole ones, under the file's own name: what a killed process leaves there is gone on from.
-        folder = store.folder("partial") / archive.sha256
-        folder.mkdir(exist_ok=True)
-        part = folder / posixpath.basename(archive.filename)
+        part = store.partial(archive.sha256, posixpath.basename(archive.filename))
         effects.http.download(
             f"{BASE_URL}/{archive.tree}/redist/{archive.filename}",
             part,
@@ -187,7 +185,6 @@ def _download(archive: Archive, effects: Effects, bar: Bar) -> None:
             advance=bar.advance,
         )
         store.keep_download(part, archive.sha256)
-        folder.rmdir()
 
 
 # ---- unpacking -------------------------------------------------------------------------------------------------------

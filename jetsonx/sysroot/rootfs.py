@@ -68,7 +68,7 @@ def check_root(writer: TreeWriter, target: Target, *, what: str, effects: Effect
     if minor > int(target.glibc.split(".")[1]):
         # Not refused: what a program really asks for may be older, and the check of its build reads that.
         effects.console.warn(
-            f"{what} has glibc 2.{minor}, {target.name} has {target.glibc}: what is linked against it may not start there"
+            f"{what} has glibc 2.{minor}, {target.name} has {target.glibc}: what is built on it may not start there"
         )
     return majors[-1]
 

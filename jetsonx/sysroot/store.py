@@ -254,13 +254,22 @@ class Store(CacheDir):
             _use(folder)
         return path
 
+    def partial(self, sha256: str, name: str) -> Path:
+        """Where a download called ``name`` grows; what a killed process leaves there is gone on from."""
+        folder = self.folder("partial") / sha256
+        folder.mkdir(exist_ok=True)
+        return folder / name
+
     def keep_download(self, path: Path, sha256: str) -> Path:
         """Move a file that was just fetched and checked into the store; returns where it lies now."""
         with self.guard(f"keeping {path.name}"):
             folder = self.folder("downloads") / sha256
             folder.mkdir(exist_ok=True)
             path.chmod(0o644)
-            return path.rename(folder / path.name)
+            kept = path.rename(folder / path.name)
+            with contextlib.suppress(OSError):  # it came from elsewhere, or something else is growing there
+                (self.root / "partial" / sha256).rmdir()
+            return kept
 
     def drop_download(self, sha256: str) -> None:
         """Forget a downloaded file, because its content is not what its name says."""

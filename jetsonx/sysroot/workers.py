@@ -190,7 +190,7 @@ class _Pass:
     def _bring(self, n: int, layer: LayerSource, bar: Bar | None) -> None:
         there = self._store.download(layer.sha256)
         if there is None:
-            part = self._store.folder("parts") / layer.sha256
+            part = self._store.partial(layer.sha256, layer.sha256)
             self._fetch(n, layer, part, bar)
             self._store.keep_download(part, layer.sha256)
             return

@@ -11,6 +11,7 @@ from pathlib import Path
 from jetsonx.catalog import Target
 from jetsonx.errors import HostError
 from jetsonx.runner import Command, Runner
+from jetsonx.sysroot.redist import HOST as REDIST_HOST
 from jetsonx.toolchain.search import which_host
 
 WHEELS = ("nvidia-cuda-nvcc", "nvidia-nvvm")
@@ -53,13 +54,19 @@ def read_version(runner: Runner, nvcc: Path) -> str | None:
     return match[1] if match else None
 
 
-def no_nvcc(target: Target) -> HostError:
-    """Say what a release needs whose nvcc is neither on this host nor among NVIDIA's wheels and archives."""
+def no_nvcc(target: Target, unreachable: str = "") -> HostError:
+    """Say what a release needs whose nvcc is neither on this host nor among NVIDIA's wheels and archives.
+
+    ``unreachable``: why the archives, which do have it, could not be had.
+    """
     version = target.cuda_version
+    reason = "none that is known among NVIDIA's wheels (CUDA 13 and newer) and archives"
+    hint = f"let NVIDIA's archives be reached (JETSONX_MIRRORS names another place of {REDIST_HOST}), or "
     return HostError(
         f"{target.name} has CUDA {version}: no nvcc {version} on this host (looked in /usr/local/cuda-{version}, "
-        "CUDA_HOME and PATH), and none that is known among NVIDIA's wheels (CUDA 13 and newer) and archives",
-        hint=f"install NVIDIA's cuda-nvcc-{version.replace('.', '-')} and the cross packages for aarch64 so that "
-        f"/usr/local/cuda-{version}/bin/nvcc and /usr/local/cuda-{version}/targets/{target.cuda_target} exist, "
+        f"CUDA_HOME and PATH), and {unreachable or reason}",
+        hint=f"{hint if unreachable else ''}install NVIDIA's cuda-nvcc-{version.replace('.', '-')} and the cross packages "
+        f"for aarch64 so that /usr/local/cuda-{version}/bin/nvcc and "
+        f"/usr/local/cuda-{version}/targets/{target.cuda_target} exist, "
         "or build for a release with CUDA 13 (jetsonx targets)",
     )

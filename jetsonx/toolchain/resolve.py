@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jetsonx.catalog import CudaFacts, Target, common_cpu, load_catalog
 from jetsonx.errors import HostError
+from jetsonx.net.faults import UnreachableError
 from jetsonx.sysroot.cuda import Toolkit
 from jetsonx.sysroot.cuda_parts import fetch_constraints
 from jetsonx.sysroot.package import Wheel
@@ -157,7 +158,10 @@ def _choose_nvcc(target: Target, fetcher: Fetcher, host: Host, toolkit: Toolkit 
     redist = (toolkit.redist if toolkit else None) or next(iter(target.cuda.redist if target.cuda else ()), None)
     if redist is None:
         raise no_nvcc(target)
-    root = fetcher.fetch_compiler(redist)
+    try:
+        root = fetcher.fetch_compiler(redist)
+    except UnreachableError as error:
+        raise no_nvcc(target, error.message) from error
     said = read_version(fetcher.runner, root / "bin/nvcc")
     if said is None:
         raise HostError(f"{root}/bin/nvcc of NVIDIA's archives of CUDA {redist} does not start on this host")

@@ -255,11 +255,15 @@ def test_missing_output_names_what_is_there(tmp_path: Path, jetsonx: Run) -> Non
 
 
 def test_release_without_nvcc_says_what_it_needs(sample: Callable[[str], Path], jetsonx: Run) -> None:
-    built = jetsonx("build", sample("vector-add"), "-t", "orin-nano@36.4.3", env={"CUDA_HOME": "", "CUDA_PATH": ""})
+    nobody = "developer.download.nvidia.com=http://127.0.0.1:1"
+    env = {"CUDA_HOME": "", "CUDA_PATH": "", "JETSONX_MIRRORS": nobody}
+    built = jetsonx("build", sample("vector-add"), "-t", "orin-nano@36.4.3", env=env)
 
     assert built.status == 3
     assert "CUDA 12.6" in built.err
     assert "/usr/local/cuda-12.6" in built.err
+    assert "127.0.0.1:1" in built.err
+    assert "JETSONX_MIRRORS" in built.err.partition("hint:")[2]
 
 
 def test_locked_build_takes_the_lock_and_nothing_else(sample: Callable[[str], Path], jetsonx: Run) -> None:
