@@ -65,8 +65,8 @@ def no_nvcc(target: Target, unreachable: str = "") -> HostError:
     return HostError(
         f"{target.name} has CUDA {version}: no nvcc {version} on this host (looked in /usr/local/cuda-{version}, "
         f"CUDA_HOME and PATH), and {unreachable or reason}",
-        hint=f"{hint if unreachable else ''}install NVIDIA's cuda-nvcc-{version.replace('.', '-')} and the cross packages "
-        f"for aarch64 so that /usr/local/cuda-{version}/bin/nvcc and "
+        hint=f"{hint if unreachable else ''}install NVIDIA's cuda-nvcc-{version.replace('.', '-')} and the cross "
+        f"packages for aarch64 so that /usr/local/cuda-{version}/bin/nvcc and "
         f"/usr/local/cuda-{version}/targets/{target.cuda_target} exist, "
         "or build for a release with CUDA 13 (jetsonx targets)",
     )
