@@ -32,7 +32,7 @@ integration: $(TEST_STAMP) host-tools
 	$(BIN)/pytest -m integration $(PYTEST_FLAGS) tests
 
 bench: $(TEST_STAMP) host-tools
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 # What the integration tests need beside Python; as root or with sudo it is installed, without either the tests say
 # what they lack.

@@ -79,7 +79,7 @@ def ours(work: Path, address: str) -> dict[str, Contender]:
     cache = work / "cache"
     environment = f"export JETSONX_CACHE={shlex.quote(str(cache))} JETSONX_MIRRORS=nvcr.io=http://{address}; "
     pull = f"{environment}{shlex.quote(JETSONX)} -q sysroot pull --from image "
-    path = f"{environment}exec {shlex.quote(JETSONX)} -q sysroot path --from image "
+    path = f"{environment}exec {shlex.quote(JETSONX)} -q sysroot path "
     return {
         "cold": Contender(
             shown=f"jetsonx sysroot pull orin-nano@{FIRST} --from image",

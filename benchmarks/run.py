@@ -148,23 +148,23 @@ def by_hand(described: str, source: Path, work: Path) -> list[str]:
     return [str(plain / "bin/nvcc"), "-ccbin", str(compiler), "-O3", *codes, str(source), "-o", str(work / "by-hand")]
 
 
-# JetPack 6, whose sysroot is packages alone: mmdebstrap knows nothing of the CUDA wheels that JetPack 7's adds.
-PACKAGES_ONLY = "orin-nano@36.4"
+# Packages alone: mmdebstrap knows nothing of CUDA.
+PACKAGES_ONLY = ("orin-nano@36.4", "--from", "apt", "--no-cuda")
 
 
 def sysroot_case(work: Path) -> Case:
     """A cold pull against mmdebstrap's extraction of the same packages."""
-    subprocess.run([JETSONX, "-q", "sysroot", "pull", PACKAGES_ONLY], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([JETSONX, "-q", "sysroot", "pull", *PACKAGES_ONLY], check=True, stdout=subprocess.DEVNULL)
     shown = json.loads(
         subprocess.run(
-            [JETSONX, "-q", "sysroot", "show", PACKAGES_ONLY, "--json"], capture_output=True, text=True, check=True
+            [JETSONX, "-q", "sysroot", "show", PACKAGES_ONLY[0], "--json"], capture_output=True, text=True, check=True
         ).stdout
     )
     packages = ",".join(package["name"] for package in shown["packages"])
     mirror = [f"deb {source} {shown['suite']} main" for source in host_mirrors()]
     script = work / "cold.sh"
     script.write_text(
-        f"#!/bin/sh\nJETSONX_CACHE=$(mktemp -d -p {work}) exec {JETSONX} -q sysroot pull {PACKAGES_ONLY}\n"
+        f"#!/bin/sh\nJETSONX_CACHE=$(mktemp -d -p {work}) exec {JETSONX} -q sysroot pull {' '.join(PACKAGES_ONLY)}\n"
     )
     other = work / "mmdebstrap.tar"
     extract = ["mmdebstrap", "--quiet", "--variant=extract", "--architectures=arm64", f"--include={packages}"]
@@ -174,7 +174,7 @@ def sysroot_case(work: Path) -> Case:
         theirs=[*extract, shown["suite"], str(other), *mirror],
         goal="ratio below 1",
         runs=7,
-        shown_ours=f"jetsonx sysroot pull {PACKAGES_ONLY}",
+        shown_ours=f"jetsonx sysroot pull {' '.join(PACKAGES_ONLY)}",
         shown_theirs=f"mmdebstrap --variant=extract --architectures=arm64 --include=… {shown['suite']} x.tar",
     )
 
@@ -206,7 +206,8 @@ def main() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # containers set it; people's machines keep compiled modules
     with tempfile.TemporaryDirectory(prefix="jetsonx-bench-") as name:
         work = Path(name)
-        texts = [run(case) for case in cases(work) if only in case.name]
+        is_image = bool(only) and only in image_pull.NAME
+        texts = [] if is_image else [run(case) for case in cases(work) if only in case.name]
         if only in image_pull.NAME:
             texts.append(image_pull.run(work))
     if not only:

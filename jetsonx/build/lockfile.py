@@ -96,7 +96,7 @@ def lock_build(
         key=request,
         source=pins.source,  # type: ignore[arg-type]  # a Source's kind, never "auto" once it was pulled
         suite=pins.suite,
-        origin=pins.origin,
+        origin=pins.origin if pins.source in ("image", "device") else "",  # paths are each machine's own
         base=pins.base,
         manifest=pins.image.digest if pins.image else "",
         layer=tuple(_as(LockedLayer, each) for each in pins.image.layers) if pins.image else (),

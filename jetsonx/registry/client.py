@@ -63,7 +63,10 @@ class Registry:
         """The image's configuration: ``architecture``, ``rootfs.diff_ids``, ``config.Env``…, as the registry has it."""
         blob, what = image.config, f"{image.reference}: its configuration"
         if blob.digest not in self._configs:
-            answer = self._get(image.reference, f"blobs/{blob.digest}", _MANIFEST_LIMIT_BYTES)
+            try:
+                answer = self._get(image.reference, f"blobs/{blob.digest}", _MANIFEST_LIMIT_BYTES)
+            except NotFoundError as error:
+                raise self._lost(image.reference, blob, error) from error
             _check_digest(answer.body, blob.digest, what)
             self._configs[blob.digest] = answer.body
         try:
@@ -113,6 +116,8 @@ class Registry:
             )
         except DeniedError as error:
             raise self._denied(reference, authorization, error) from error
+        except NotFoundError as error:
+            raise self._lost(reference, blob, error) from error
 
     def _document(self, reference: Reference, name: str) -> tuple[bytes, str, Mapping[str, Any]]:
         """A manifest or an index by tag or digest, checked against the digest."""
@@ -178,6 +183,21 @@ class Registry:
         hint = f"it has {', '.join(near)}" if (near := near_tags(reference.tag or "", tags)) else "check its tags"
         return ConfigError(
             f"{reference.registry}/{reference.repository} has no {name}", hint=hint, details=error.details
+        )
+
+    def _lost(self, reference: Reference, blob: Blob, error: NotFoundError) -> NotFoundError:
+        """A part of the image is gone: a mirror lost it, or the tag has moved on since it was locked."""
+        moved = ""
+        try:
+            _, _, document = self._document(reference, reference.digest or reference.tag or "latest")
+        except (ConfigError, DownloadError):
+            moved = "; the image itself is not there any more either"
+        else:
+            if "layers" in document and blob.digest not in json.dumps(document):
+                moved = "; it is no part of what the tag names today"
+        return NotFoundError(
+            f"{reference}: its part {blob.digest} is not there ({error.message}){moved}",
+            hint="take the image as it is today (--refresh), or ask another place: JETSONX_MIRRORS",
         )
 
     def _denied(self, reference: Reference, authorization: Authorization, error: DeniedError) -> DeniedError:

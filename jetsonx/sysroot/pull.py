@@ -128,11 +128,16 @@ def pull_sysroot(
     request = replace(request, source=resolve_source(request.source, target, store, pins))
     key = _key(target, request, pins)
     if not refresh and (tree := store.find(_KIND, key)):
-        return load_sysroot(tree)
+        return load_sysroot(_note_release(tree, target, store))
     with store.lock(f"sysroot for L4T {target.release.l4t}"):
         if not refresh and (tree := store.find(_KIND, key)):  # another process made it meanwhile
-            return load_sysroot(tree)
-        tree = _make(target, request, key, effects, pins, refresh=refresh)
+            return load_sysroot(_note_release(tree, target, store))
+        try:
+            tree = _make(target, request, key, effects, pins, refresh=refresh)
+        except _NoCudaError as error:
+            effects.console.warn(f"the sysroot gets no CUDA: {error.args[0]}")
+            without = Toolkit(source="none", version=target.cuda_version)
+            return pull_sysroot(target, replace(request, toolkit=without), effects, refresh=refresh)
         sysroot = load_sysroot(tree)
         if pins is not None and request.source.kind in ("device", "directory") and pins.base != tree.digest:
             raise DownloadError(
@@ -144,13 +149,24 @@ def pull_sysroot(
         return sysroot
 
 
+def _note_release(tree: Tree, target: Target, store: Store) -> Tree:
+    """The tree, which was made for another release with the same packages, under the name of this one too."""
+    release = target.release.l4t
+    key = f"{tree.name} for {release}"
+    if tree.info["release"] != release and store.recall(_KIND, key) is None:
+        store.remember_tree(key, replace(tree, info={**tree.info, "release": release}))
+    return tree
+
+
 def resolve_source(source: Source, target: Target, store: Store, pins: Pins | None = None) -> Source:
     """The source with nothing left open: what the lock says, what was pulled last, which image the release has.
 
     Raises ConfigError when the release has no image.
     """
     if pins is not None:
-        return parse_source(pins.source, pins.origin)
+        # Where a file lies is this machine's business; the lock says which one it must be.
+        is_here = source.kind == pins.source and source.kind in ("tarball", "directory")
+        return source if is_here else parse_source(pins.source, pins.origin)
     if source.kind == "auto":
         pulled = load_asked(target, store)
         source = pulled.source if pulled else Source(kind="apt")
@@ -190,11 +206,7 @@ def fetch_debs(sysroot: Sysroot, target: Target, effects: Effects) -> Mapping[st
 def _key(target: Target, request: Request, pins: Pins | None) -> str:
     line, release, source = target.line, target.release, request.source
     value: dict[str, Any] = {"format": _FORMAT, "full": request.full, "source": str(source)}
-    value |= {
-        "filter": repr(bases.source_filter(line, source)),
-        "cuda_dir": target.cuda_dir,
-        "layout": line.cuda_target,
-    }
+    value |= {"filter": repr(bases.source_filter(line, source)), "cuda_dir": target.cuda_dir}
     value |= {"layout": line.cuda_target, "l4t": release.l4t if source.kind != "apt" else None}
     if pins is not None:
         return json.dumps({**value, "suite": pins.suite, "pins": pins.hashes}, sort_keys=True)
@@ -303,8 +315,11 @@ def _parts(
     except UnreachableError as error:
         if cuda or request.wheels:
             raise
-        effects.console.warn(f"the sysroot gets no CUDA: {error.message}")
-        return CudaParts()
+        raise _NoCudaError(error.message) from error
+
+
+class _NoCudaError(Exception):
+    """NVIDIA's archives cannot be reached, and nothing of them was asked for by name."""
 
 
 def _finish(writer: TreeWriter, target: Target, *, has_cuda: bool) -> None:

@@ -15,7 +15,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -107,7 +107,11 @@ class _Handler(BaseHTTPRequestHandler):
         unwanted = {"host", "connection", *(["range"] if fault.ignore_range else [])}
         wanted = {name: value for name, value in self.headers.items() if name.lower() not in unwanted}
         # the registry names itself in what it answers: with our name, clients come back here
-        connection.request(self.command, self.path, headers={**wanted, "Host": self.headers["Host"]})
+        with closing(connection):
+            connection.request(self.command, self.path, headers={**wanted, "Host": self.headers["Host"]})
+            self._answer(connection, fault)
+
+    def _answer(self, connection: http.client.HTTPConnection, fault: Fault) -> None:
         with connection.getresponse() as answer:
             length = int(answer.headers.get("Content-Length", "0"))
             if fault.truncate_to is not None:
@@ -120,7 +124,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             if self.command == "GET":
                 self._send_body(answer, length, fault)
-        connection.close()
 
     def _send_body(self, answer: http.client.HTTPResponse, length: int, fault: Fault) -> None:
         done = 0
