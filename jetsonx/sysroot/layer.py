@@ -117,6 +117,7 @@ def read_layer(
 
     Raises DownloadError, naming the layer, when it is damaged, cut off, or wants what no layer may.
     """
+    last = max(only, default=-1) if only is not None else 0
     archive = TarReader(bound.spend(decompressed(read, name=name)), name=name)
     for number, member in enumerate(archive):
         if number >= _NAMES_MAX:
@@ -125,6 +126,8 @@ def read_layer(
         if only is not None:
             if number in only:
                 yield _stored(archive, member, objects, number, member.name)
+            if number >= last:
+                return  # a second look for one header should not unpack a gigabyte of libraries behind it
             continue
         is_kept = keeps is None or keeps(merge_usr(member.name.removeprefix("./")))
         if not is_kept and (has_strange(member.name) or len(member.name) > PATH_MAX):
