@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks import image_pull
 from benchmarks.measure import Timing, measure, nothing, peak_memory
-from jetsonx.sysroot.mirrors import load_host, resolve_sources
+from jetsonx.packages.mirrors import load_host, resolve_sources
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/RESULTS.md"

@@ -16,10 +16,10 @@ from jetsonx.build.pipeline import (
     output_directory,
     prepare,
 )
+from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError, DownloadError, HostError
 from jetsonx.project import Project, load_project
 from jetsonx.project.lock import FILE_NAME, Lock, load_lock, write_lock
-from jetsonx.sysroot.effects import Effects
 from jetsonx.toolchain.tools import Fetcher
 
 

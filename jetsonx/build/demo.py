@@ -9,9 +9,9 @@ from jetsonx.build.command import Request, build
 from jetsonx.build.emulate import emulator_command
 from jetsonx.build.show import summary_lines
 from jetsonx.console import amount
+from jetsonx.effects import Effects
 from jetsonx.errors import HostError
 from jetsonx.runner import Runner
-from jetsonx.sysroot.effects import Effects
 
 SAMPLE = "vector-add"
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from shlex import quote
 
 from jetsonx.catalog import load_catalog, resolve_target
-from jetsonx.sysroot.effects import Effects
+from jetsonx.effects import Effects
 from jetsonx.sysroot.pull import Request, Sysroot, pull_sysroot
 from jetsonx.toolchain.resolve import Host, resolve_sdk
 from jetsonx.toolchain.sdk import Sdk

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from jetsonx.catalog import Target
 from jetsonx.errors import ConfigError
+from jetsonx.packages.package import Archive, ImagePin, LayerPin, Package, Pins, Wheel
 from jetsonx.project import Project
 from jetsonx.project.lock import (
     EMPTY_LOCK,
@@ -20,7 +21,6 @@ from jetsonx.project.lock import (
     LockedSysroot,
     LockedWheel,
 )
-from jetsonx.sysroot.package import Archive, ImagePin, LayerPin, Package, Pins, Wheel
 
 _T = TypeVar("_T")
 

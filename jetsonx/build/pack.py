@@ -15,7 +15,7 @@ from jetsonx.image.closure import needed_closure
 from jetsonx.image.minimal import SYSTEM_LIBRARIES, Deb, system_files
 from jetsonx.image.oci import Image
 from jetsonx.image.pack import plan_image, write_image
-from jetsonx.sysroot.deb import read_control
+from jetsonx.packages.deb import read_control
 from jetsonx.sysroot.pull import fetch_debs
 from jetsonx.toolchain.tools import Fetcher
 

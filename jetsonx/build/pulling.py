@@ -10,12 +10,12 @@ from pathlib import Path
 from jetsonx.build.pipeline import group_targets, sysroot_request
 from jetsonx.catalog import Target, load_catalog, resolve_target
 from jetsonx.catalog.versions import parse_version
+from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError
 from jetsonx.net.faults import UnreachableError
 from jetsonx.project import load_project
 from jetsonx.project.edit import add_packages
 from jetsonx.project.model import FILE_NAME
-from jetsonx.sysroot.effects import Effects
 from jetsonx.sysroot.pull import Request, Sysroot, load_asked, pull_sysroot, remember_asked
 from jetsonx.sysroot.source import Source
 from jetsonx.toolchain.resolve import Host

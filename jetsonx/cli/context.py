@@ -10,8 +10,8 @@ from jetsonx.console import Console
 from jetsonx.runner import Runner
 
 if TYPE_CHECKING:
-    from jetsonx.sysroot.effects import Effects
-    from jetsonx.sysroot.store import Store
+    from jetsonx.effects import Effects
+    from jetsonx.store.store import Store
 
 
 class Context:
@@ -24,12 +24,12 @@ class Context:
     @cached_property
     def store(self) -> Store:
         """The store in the user's cache directory; ``JETSONX_CACHE`` moves it."""
-        from jetsonx.sysroot.store import Store, default_root
+        from jetsonx.store.store import Store, default_root
 
         return Store(default_root(os.environ), self.console)
 
     def effects(self, *, offline: bool = False) -> Effects:
         """What pulling needs of the world."""
-        from jetsonx.sysroot.effects import Effects
+        from jetsonx.effects import Effects
 
         return Effects(store=self.store, runner=self.runner, console=self.console, offline=offline)

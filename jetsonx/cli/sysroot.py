@@ -105,7 +105,7 @@ def add(obj: Context, packages: tuple[str, ...], targets: tuple[str, ...], direc
 
 
 def _say(obj: Context, sysroot: Sysroot) -> None:
-    from jetsonx.sysroot.usage import load_usage
+    from jetsonx.store.usage import load_usage
 
     parts = {"packages": sysroot.packages, "wheels": sysroot.wheels, "archives": sysroot.archives}
     made_of = ", ".join(f"{len(items)} {name}" for name, items in parts.items() if items)

@@ -23,8 +23,8 @@ from jetsonx.sysroot.lookup import find_sysroot, sysroots
 if TYPE_CHECKING:
     from jetsonx.cli.context import Context
     from jetsonx.image.layer import Compression
-    from jetsonx.sysroot.prune import PrunePlan
-    from jetsonx.sysroot.store import Tree
+    from jetsonx.store.prune import PrunePlan
+    from jetsonx.store.store import Tree
 
 _DAYS = 30
 _DAY_S = 86_400
@@ -163,9 +163,9 @@ def prune(
 
     What a project's jetsonx.lock needs is kept while that file is there.
     """
-    from jetsonx.sysroot.items import load_items
-    from jetsonx.sysroot.prune import BUSY_S, plan_prune
-    from jetsonx.sysroot.prune import prune as act
+    from jetsonx.store.items import load_items
+    from jetsonx.store.prune import BUSY_S, plan_prune
+    from jetsonx.store.prune import prune as act
 
     if days is None and budget is None:
         days = _DAYS

@@ -16,9 +16,9 @@ from jetsonx.errors import ConfigError, HostError
 from jetsonx.image import blobs, layer, oci
 from jetsonx.image.layer import Blob, Compression, Entry, write_layer
 from jetsonx.image.oci import Config, Image
+from jetsonx.store.store import Tree
+from jetsonx.store.tree import FIXED_TIME_S, manifest_digest
 from jetsonx.sysroot.lookup import text
-from jetsonx.sysroot.store import Tree
-from jetsonx.sysroot.tree import FIXED_TIME_S, manifest_digest
 
 # BuildKit looks for the tag "latest" in a layout when the named context says no other.
 _REFERENCE = "jetsonx-sysroot:latest"

@@ -21,9 +21,9 @@ from jetsonx.errors import ConfigError
 from jetsonx.image import layer
 from jetsonx.image.layer import Entry
 from jetsonx.image.ldcache import find_libraries, render_cache
-from jetsonx.sysroot.deb import iter_deb
-from jetsonx.sysroot.dpkg import installed_stanza
-from jetsonx.sysroot.links import MERGED, clean_path, merge_usr, relative_link
+from jetsonx.packages.deb import iter_deb
+from jetsonx.packages.dpkg import installed_stanza
+from jetsonx.packages.links import MERGED, clean_path, merge_usr, relative_link
 
 ALWAYS = ("ca-certificates", "libc6", "libgcc-s1", "libstdc++6")
 """Packages in every minimal image: programs load libgcc_s when they cancel a thread, and talk TLS."""

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from jetsonx.catalog import Filter, Line, Target
 from jetsonx.console import amount
+from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError, DownloadError
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.package import ImagePin, LayerPin, Pins
+from jetsonx.packages.package import ImagePin, LayerPin, Pins
+from jetsonx.store.tree import TreeWriter
 from jetsonx.sysroot.source import Source
-from jetsonx.sysroot.tree import TreeWriter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ def resolve_base(source: Source, target: Target, effects: Effects, pins: Pins | 
 def _add_device(
     origin: str, target: Target, effects: Effects, _pins: Pins | None, writer: TreeWriter, kept: Filter | None
 ) -> str:
-    from jetsonx.sysroot.device import add_device
+    from jetsonx.rootfs.device import add_device
 
     add_device(origin, writer, kept, target=target, effects=effects)
     return ""
@@ -78,7 +78,7 @@ def _add_device(
 def _add_directory(
     origin: str, target: Target, effects: Effects, _pins: Pins | None, writer: TreeWriter, kept: Filter | None
 ) -> str:
-    from jetsonx.sysroot.directory import add_directory
+    from jetsonx.rootfs.directory import add_directory
 
     add_directory(Path(origin), writer, kept, target=target, effects=effects)
     return ""
@@ -87,7 +87,7 @@ def _add_directory(
 def _add_tarball(
     origin: str, target: Target, effects: Effects, pins: Pins | None, writer: TreeWriter, kept: Filter | None
 ) -> str:
-    from jetsonx.sysroot.tarball import add_tarball, read_identity
+    from jetsonx.rootfs.tarball import add_tarball, read_identity
 
     path = Path(origin)
     if pins is not None and (found := read_identity(path, effects)[0]) != pins.base:
@@ -107,7 +107,7 @@ def _image(source: Source, target: Target, effects: Effects, pinned: ImagePin | 
     from jetsonx.registry.credentials import load_credentials
     from jetsonx.registry.manifest import Blob
     from jetsonx.registry.reference import parse_reference
-    from jetsonx.sysroot.layers import LayerSource, add_layers
+    from jetsonx.rootfs.layers import LayerSource, add_layers
 
     reference = parse_reference(source.origin)
     registry = Registry(effects.http, load_credentials(os.environ, effects.runner))

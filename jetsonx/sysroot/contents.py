@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jetsonx.sysroot import dpkg
-from jetsonx.sysroot.identity import RELEASE_FILE, parse_l4t
+from jetsonx.packages import dpkg
+from jetsonx.rootfs.identity import RELEASE_FILE, parse_l4t
 
 _HEADER_BYTES = 1 << 20
 _LIBRARY_BYTES = 64 << 20

@@ -21,9 +21,9 @@ from typing import Literal
 
 from jetsonx.catalog import Release, Target
 from jetsonx.errors import ConfigError
-from jetsonx.sysroot.links import unversioned_links
+from jetsonx.packages.links import unversioned_links
+from jetsonx.store.tree import TreeWriter
 from jetsonx.sysroot.stub import declared_functions, write_stub
-from jetsonx.sysroot.tree import TreeWriter
 from jetsonx.toml import load_toml
 
 # What the stubs answer: cuda.h's CUDA_ERROR_STUB_LIBRARY, nvml.h's NVML_ERROR_LIBRARY_NOT_FOUND.
@@ -154,7 +154,7 @@ def toolkit_constraints(requires: Iterable[str], release: Release, names: WheelN
 
 
 def overlay_place(cuda_dir: str, cuda_target: str, wheel: str) -> Callable[[str], str | None]:
-    """Where each file of an NVIDIA wheel belongs in the sysroot (see :func:`jetsonx.sysroot.wheels.unpack_wheel`).
+    """Where each file of an NVIDIA wheel belongs in the sysroot (see :func:`jetsonx.packages.wheels.unpack_wheel`).
 
     >>> place = overlay_place("usr/local/cuda-13.2", "sbsa-linux", "nvidia-cublas")
     >>> place("nvidia/cu13/lib/libcublas.so.13")

@@ -8,7 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from jetsonx.catalog import Target
+from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError
+from jetsonx.packages.package import Archive, Pins, Wheel
+from jetsonx.packages.redist import archive_place, download_archives, resolve_archives, unpack_archive
+from jetsonx.packages.unpack import Job
+from jetsonx.packages.wheels import Platform, download_wheels, fetch_wheels, parse_metadata, unpack_wheel
+from jetsonx.store.tree import TreeWriter
 from jetsonx.sysroot.cuda import (
     Toolkit,
     compiler_place,
@@ -20,12 +26,6 @@ from jetsonx.sysroot.cuda import (
     toolkit_requirement,
     wheels_of,
 )
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.package import Archive, Pins, Wheel
-from jetsonx.sysroot.redist import archive_place, download_archives, resolve_archives, unpack_archive
-from jetsonx.sysroot.tree import TreeWriter
-from jetsonx.sysroot.unpack import Job
-from jetsonx.sysroot.wheels import Platform, download_wheels, fetch_wheels, parse_metadata, unpack_wheel
 
 Files = tuple[tuple[Wheel, Path], ...]
 ArchiveFiles = tuple[tuple[Archive, Path], ...]
@@ -48,7 +48,7 @@ class CudaParts:
         return sum(path.stat().st_size for _, path in (*self.wheels, *self.archives))
 
     def jobs(self, target: Target) -> list[tuple[int, Job]]:
-        """What :func:`jetsonx.sysroot.unpack.unpack_all` takes to lay them out."""
+        """What :func:`jetsonx.packages.unpack.unpack_all` takes to lay them out."""
         jobs: list[tuple[int, Job]] = [
             (path.stat().st_size, partial(_add_wheel, wheel, path, target)) for wheel, path in self.wheels
         ]

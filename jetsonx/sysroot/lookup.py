@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jetsonx.errors import ConfigError, DownloadError
-from jetsonx.sysroot.store import Store, Tree
+from jetsonx.store.store import Store, Tree
 
 if TYPE_CHECKING:
     from jetsonx.catalog import Target

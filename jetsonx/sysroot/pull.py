@@ -18,15 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from jetsonx.catalog import Suite, Target
+from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError, DownloadError
 from jetsonx.net.faults import UnreachableError
-from jetsonx.sysroot import bases, rootfs
-from jetsonx.sysroot.apt import fetch_packages
-from jetsonx.sysroot.cuda import Toolkit, finish_overlay
-from jetsonx.sysroot.cuda_parts import CudaParts, default_toolkit, fetch_parts, pinned_parts
-from jetsonx.sysroot.debs import deb_jobs, fetch_pinned, find_suite, fit, resolve_debs, suite_distribution
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.package import (
+from jetsonx.packages.apt import fetch_packages
+from jetsonx.packages.debs import deb_jobs, fetch_pinned, find_suite, fit, resolve_debs, suite_distribution
+from jetsonx.packages.package import (
     Archive,
     Package,
     Pins,
@@ -37,10 +34,13 @@ from jetsonx.sysroot.package import (
     to_json,
     wheel_from_json,
 )
+from jetsonx.packages.unpack import link_like_scripts, unpack_all
+from jetsonx.store.store import Store, Tree
+from jetsonx.store.tree import TreeWriter
+from jetsonx.sysroot import bases, completion
+from jetsonx.sysroot.cuda import Toolkit, finish_overlay
+from jetsonx.sysroot.cuda_parts import CudaParts, default_toolkit, fetch_parts, pinned_parts
 from jetsonx.sysroot.source import AUTO, Source, parse_source
-from jetsonx.sysroot.store import Store, Tree
-from jetsonx.sysroot.tree import TreeWriter
-from jetsonx.sysroot.unpack import link_like_scripts, unpack_all
 
 # Part of every key: raise it when the same inputs would be laid out differently.
 _FORMAT = 4
@@ -271,7 +271,7 @@ def _make_from_rootfs(
 
     def fill(writer: TreeWriter) -> Mapping[str, object]:
         identity = base.fill(writer, kept)
-        debs = rootfs.complete(
+        debs = completion.complete(
             writer,
             request.packages,
             target,
@@ -280,19 +280,19 @@ def _make_from_rootfs(
             pinned=pins.packages if pins else None,
             effects=effects,
         )
-        held = rootfs.holds_cuda(writer, target)
+        held = completion.holds_cuda(writer, target)
         if pins is not None:
             parts = pinned_parts(pins, effects)
         else:
-            lacking = [name for name in request.cuda if not (held and rootfs.holds_library(writer, name))]
+            lacking = [name for name in request.cuda if not (held and completion.holds_library(writer, name))]
             parts = _parts(target, request, lacking, effects, held=held, refresh=refresh)
         unpack_all(parts.jobs(target), writer)
         _finish(writer, target, has_cuda=held or bool(parts))
-        suite = rootfs.read_suite(writer)
+        suite = completion.read_suite(writer)
         return _info(target, request, parts, debs) | {
             "base": identity,
             "suite": suite.codename if suite else None,
-            "gcc": rootfs.check_root(writer, target, what=base.what, effects=effects),
+            "gcc": completion.check_root(writer, target, what=base.what, effects=effects),
             "cuda_dir": target.cuda_dir if held or parts else None,
         }
 

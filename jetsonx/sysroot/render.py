@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jetsonx.console import amount
+from jetsonx.store.store import Store, Tree
+from jetsonx.store.usage import Usage, load_usage
 from jetsonx.sysroot.contents import Contents
 from jetsonx.sysroot.lookup import load_releases, sysroots, text
-from jetsonx.sysroot.store import Store, Tree
-from jetsonx.sysroot.usage import Usage, load_usage
 
 SCHEMA = 1
 

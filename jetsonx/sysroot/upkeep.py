@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetsonx.errors import ConfigError, DownloadError
-from jetsonx.sysroot.items import made_of
+from jetsonx.store.items import made_of
+from jetsonx.store.prune import drop_sdks
+from jetsonx.store.store import Store, Tree
+from jetsonx.store.tree import file_sha256
 from jetsonx.sysroot.lookup import text
-from jetsonx.sysroot.prune import drop_sdks
-from jetsonx.sysroot.store import Store, Tree
-from jetsonx.sysroot.tree import file_sha256
 
 if TYPE_CHECKING:
     from jetsonx.catalog import Target
-    from jetsonx.sysroot.effects import Effects
+    from jetsonx.effects import Effects
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _OBJECT = re.compile(r"([0-9a-f]{62})(x?)")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from jetsonx.catalog import Target
 from jetsonx.errors import HostError
+from jetsonx.packages.redist import HOST as REDIST_HOST
 from jetsonx.runner import Command, Runner
-from jetsonx.sysroot.redist import HOST as REDIST_HOST
 from jetsonx.toolchain.search import which_host
 
 WHEELS = ("nvidia-cuda-nvcc", "nvidia-nvvm")

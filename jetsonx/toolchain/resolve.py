@@ -11,9 +11,9 @@ from pathlib import Path
 from jetsonx.catalog import CudaFacts, Target, common_cpu, load_catalog
 from jetsonx.errors import HostError
 from jetsonx.net.faults import UnreachableError
+from jetsonx.packages.package import Wheel
 from jetsonx.sysroot.cuda import Toolkit
 from jetsonx.sysroot.cuda_parts import fetch_constraints
-from jetsonx.sysroot.package import Wheel
 from jetsonx.sysroot.pull import Sysroot
 from jetsonx.toolchain import tools
 from jetsonx.toolchain.compiler import HostCompiler, Kind, cross_argv, find_compilers, probe_flags, zig_compiler

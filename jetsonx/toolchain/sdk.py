@@ -25,7 +25,7 @@ from importlib import resources
 from pathlib import Path
 from shlex import join, quote
 
-from jetsonx.sysroot.package import Archive, Wheel, archive_from_json, wheel_from_json
+from jetsonx.packages.package import Archive, Wheel, archive_from_json, wheel_from_json
 from jetsonx.toolchain import crossfiles
 from jetsonx.toolchain.compiler import TRIPLE, HostCompiler, cross_argv
 from jetsonx.toolchain.nvcc import Nvcc

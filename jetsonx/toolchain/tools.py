@@ -11,14 +11,14 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
+from jetsonx.effects import Effects
 from jetsonx.errors import DownloadError
+from jetsonx.packages.package import Archive, Wheel, archive_from_json, to_json, wheel_from_json
+from jetsonx.packages.redist import download_archives, resolve_compiler, unpack_archive
+from jetsonx.packages.wheels import fetch_wheels, unpack_wheel
 from jetsonx.runner import Command, Runner
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.package import Archive, Wheel, archive_from_json, to_json, wheel_from_json
-from jetsonx.sysroot.redist import download_archives, resolve_compiler, unpack_archive
-from jetsonx.sysroot.store import Store, Tree
-from jetsonx.sysroot.tree import TreeWriter
-from jetsonx.sysroot.wheels import fetch_wheels, unpack_wheel
+from jetsonx.store.store import Store, Tree
+from jetsonx.store.tree import TreeWriter
 from jetsonx.toolchain.search import which_host
 
 

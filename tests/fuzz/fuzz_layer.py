@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 
 from jetsonx.errors import DownloadError
-from jetsonx.sysroot.layer import Bound, parse_index, read_layer, render_item
-from jetsonx.sysroot.overlay import FileSystem, merge_folders, select
-from jetsonx.sysroot.tree import Entry, Objects, close_entries, parse_manifest, render_manifest
+from jetsonx.rootfs.layer import Bound, parse_index, read_layer, render_item
+from jetsonx.rootfs.overlay import FileSystem, merge_folders, select
+from jetsonx.store.tree import Entry, Objects, close_entries, parse_manifest, render_manifest
 
 CORPUS = Path(__file__).parent / "corpus"
 _UNPACKED_MAX = 1 << 22

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from jetsonx.sysroot.store import default_root
+from jetsonx.store.store import default_root
 from jetsonx.sysroot.stub import write_stub
 from tests.images.layer import Layer, copy_changes, write_layer
 from tests.images.layout import Blob, pack_layer, write_layout

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from jetsonx.sysroot.mirrors import load_host, resolve_sources
+from jetsonx.packages.mirrors import load_host, resolve_sources
 from tests.images.layer import MTIME_S
 
 # mmdebstrap leaves dpkg's status empty when it only unpacks; the packages' own control files are what dpkg would write.

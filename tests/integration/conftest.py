@@ -14,11 +14,11 @@ import pytest
 
 from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.console import Console
+from jetsonx.effects import Effects
 from jetsonx.runner import Runner
-from jetsonx.sysroot.effects import Effects
+from jetsonx.store.store import Store, default_root
 from jetsonx.sysroot.pull import Request, Sysroot, pull_sysroot
 from jetsonx.sysroot.source import Source
-from jetsonx.sysroot.store import Store, default_root
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 CLI = (sys.executable, "-m", "jetsonx")

@@ -24,12 +24,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from jetsonx.console import Console
+from jetsonx.packages.apt import Apt, fetch_lists, parse_uris
+from jetsonx.packages.deb import iter_deb
+from jetsonx.packages.mirrors import load_host, resolve_sources
 from jetsonx.runner import Runner
-from jetsonx.sysroot.apt import Apt, fetch_lists, parse_uris
-from jetsonx.sysroot.deb import iter_deb
-from jetsonx.sysroot.mirrors import load_host, resolve_sources
-from jetsonx.sysroot.store import Store
-from jetsonx.sysroot.tree import file_sha256
+from jetsonx.store.store import Store
+from jetsonx.store.tree import file_sha256
 
 LIBRARIES = "usr/lib/aarch64-linux-gnu/"
 COMPILER = "usr/lib/nvidia-cuda-toolkit/"

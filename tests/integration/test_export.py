@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from jetsonx.console import Console
-from jetsonx.sysroot.store import Store, Tree
-from jetsonx.sysroot.tree import TreeWriter
+from jetsonx.store.store import Store, Tree
+from jetsonx.store.tree import TreeWriter
 from tests.integration.conftest import CLI, Need, Run
 
 

@@ -18,17 +18,17 @@ import pytest
 
 from jetsonx.catalog import Target, load_catalog, resolve_target
 from jetsonx.console import Console
+from jetsonx.effects import Effects
 from jetsonx.image.app import read_app_file
 from jetsonx.image.closure import needed_closure
 from jetsonx.image.ldcache import find_in_cache, parse_cache, sort_key
 from jetsonx.image.minimal import SYSTEM_DIRS, Deb
 from jetsonx.image.oci import Image
 from jetsonx.image.pack import plan_image, write_image
+from jetsonx.packages.deb import read_control
 from jetsonx.runner import Runner
-from jetsonx.sysroot.deb import read_control
-from jetsonx.sysroot.effects import Effects
+from jetsonx.store.store import Store
 from jetsonx.sysroot.pull import Sysroot, fetch_debs
-from jetsonx.sysroot.store import Store
 from tests.integration.conftest import Need
 
 LIBRARY = 'const char *greeting(void) { return "hello from the image"; }'

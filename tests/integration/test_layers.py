@@ -26,10 +26,10 @@ from hypothesis import strategies as st
 from jetsonx.catalog.filters import Filter
 from jetsonx.console import Console
 from jetsonx.errors import DownloadError
+from jetsonx.rootfs.layers import LayersDone, LayerSource, add_layers
+from jetsonx.rootfs.tar import TarReader
 from jetsonx.runner import Runner
-from jetsonx.sysroot.layers import LayersDone, LayerSource, add_layers
-from jetsonx.sysroot.store import Store, Tree
-from jetsonx.sysroot.tar import TarReader
+from jetsonx.store.store import Store, Tree
 
 pytestmark = pytest.mark.integration
 
@@ -116,7 +116,7 @@ def workers_left() -> list[int]:
             words = each.read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"jetsonx.sysroot.worker" in words and any(str(os.getpid()).encode() in word for word in words):
+        if b"jetsonx.rootfs.worker" in words and any(str(os.getpid()).encode() in word for word in words):
             found.append(int(each.parent.name))
     return found
 
@@ -292,7 +292,7 @@ def _workers() -> Iterator[tuple[int, str]]:
             text = each.read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if "jetsonx.sysroot.worker" in text:
+        if "jetsonx.rootfs.worker" in text:
             yield int(each.parent.name), text
 
 

@@ -19,14 +19,14 @@ import pytest
 
 from jetsonx.catalog import Filter, Target, load_catalog, resolve_target
 from jetsonx.console import Console
+from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError, DeviceError, HostError
+from jetsonx.rootfs.device import add_device
+from jetsonx.rootfs.directory import add_directory
+from jetsonx.rootfs.tarball import add_tarball
 from jetsonx.runner import Runner
-from jetsonx.sysroot.device import add_device
-from jetsonx.sysroot.directory import add_directory
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.store import Store, Tree
-from jetsonx.sysroot.tarball import add_tarball
-from jetsonx.sysroot.tree import TreeWriter
+from jetsonx.store.store import Store, Tree
+from jetsonx.store.tree import TreeWriter
 
 from .sshd import SshHost, find_sshd, serve_ssh
 
@@ -241,9 +241,9 @@ from pathlib import Path
 from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.console import Console
 from jetsonx.runner import Runner
-from jetsonx.sysroot.device import add_device
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.store import Store
+from jetsonx.rootfs.device import add_device
+from jetsonx.effects import Effects
+from jetsonx.store.store import Store
 console = Console()
 target = resolve_target(load_catalog(), "orin-nano@36.4.3")
 effects = Effects(store=Store(Path(sys.argv[1]), console), runner=Runner(), console=console)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from jetsonx.console import Console
-from jetsonx.sysroot.store import Store
+from jetsonx.store.store import Store
 from tests.integration.conftest import CLI, Need
 from tests.integration.l4t import serve_images
 from tests.integration.proxy import Fault, FaultProxy, serve_proxy

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from jetsonx.console import Console
+from jetsonx.effects import Effects
 from jetsonx.errors import DownloadError
+from jetsonx.packages.mirrors import load_host
+from jetsonx.packages.redist import download_archives, resolve_archives
 from jetsonx.runner import Runner
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.mirrors import load_host
-from jetsonx.sysroot.redist import download_archives, resolve_archives
-from jetsonx.sysroot.store import Store, default_root
+from jetsonx.store.store import Store, default_root
 from tests.integration.conftest import Need, Run
 from tests.integration.redist_server import RedistServer, serve_redist
 from tests.integration.redist_tree import make_tree

@@ -15,16 +15,16 @@ import pytest
 
 from jetsonx.catalog import Target, load_catalog, resolve_target
 from jetsonx.console import Console
+from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError, DownloadError, HostError
+from jetsonx.packages.apt import fetch_lists
+from jetsonx.packages.mirrors import Source as AptSource
 from jetsonx.runner import Runner
-from jetsonx.sysroot.apt import fetch_lists
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.items import load_items
-from jetsonx.sysroot.mirrors import Source as AptSource
-from jetsonx.sysroot.prune import plan_prune, prune
+from jetsonx.store.items import load_items
+from jetsonx.store.prune import plan_prune, prune
+from jetsonx.store.store import Store
 from jetsonx.sysroot.pull import Request, Sysroot, pull_sysroot
 from jetsonx.sysroot.source import Source
-from jetsonx.sysroot.store import Store
 from tests.integration.conftest import Need, Run
 
 QUIET = Console(-1)
@@ -208,10 +208,10 @@ from pathlib import Path
 from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.console import Console
 from jetsonx.runner import Runner
-from jetsonx.sysroot.effects import Effects
+from jetsonx.effects import Effects
 from jetsonx.sysroot.pull import Request, pull_sysroot
 from jetsonx.sysroot.source import Source
-from jetsonx.sysroot.store import Store
+from jetsonx.store.store import Store
 console = Console(0)
 store = Store(Path(sys.argv[1]), console)
 target = resolve_target(load_catalog(), "orin-nano@36.4")

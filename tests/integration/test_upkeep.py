@@ -11,12 +11,12 @@ import pytest
 
 from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.console import Console
+from jetsonx.effects import Effects
 from jetsonx.runner import Runner
+from jetsonx.store.store import Store
 from jetsonx.sysroot.contents import read_contents
-from jetsonx.sysroot.effects import Effects
 from jetsonx.sysroot.pull import Request, Sysroot, pull_sysroot
 from jetsonx.sysroot.source import Source
-from jetsonx.sysroot.store import Store
 from tests.integration.conftest import Ran, Run
 
 TARGET = resolve_target(load_catalog(), "orin-nano@36.4.3")

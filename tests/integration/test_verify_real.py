@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from jetsonx.console import Console
+from jetsonx.effects import Effects
 from jetsonx.runner import Runner
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.store import Store
+from jetsonx.store.store import Store
 from jetsonx.toolchain.tools import Fetcher, Tool
 from jetsonx.verify.elf import read_elf
 from jetsonx.verify.facts import load_file

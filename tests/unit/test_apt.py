@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from jetsonx.errors import DownloadError
-from jetsonx.sysroot.apt import parse_uris, render_conf
-from jetsonx.sysroot.mirrors import (
+from jetsonx.packages.apt import parse_uris, render_conf
+from jetsonx.packages.mirrors import (
     Host,
     Source,
     load_host,

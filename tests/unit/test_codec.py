@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jetsonx.errors import DownloadError
-from jetsonx.sysroot.codec import STEP, decompressed
+from jetsonx.rootfs.codec import STEP, decompressed
 
 PLAIN = random.Random(1).randbytes(5000) + b"x" * 300_000
 SKIPPED = struct.pack("<II", 0x184D2A50, 7) + b"ignored"

@@ -13,9 +13,9 @@ import pytest
 import zstandard
 
 from jetsonx.errors import DownloadError
-from jetsonx.sysroot.deb import iter_deb, read_control
-from jetsonx.sysroot.tree import Objects, TreeWriter, close_entries
-from jetsonx.sysroot.unpack import link_like_scripts, unpack_deb
+from jetsonx.packages.deb import iter_deb, read_control
+from jetsonx.packages.unpack import link_like_scripts, unpack_deb
+from jetsonx.store.tree import Objects, TreeWriter, close_entries
 
 Member = tuple[tarfile.TarInfo, bytes]
 

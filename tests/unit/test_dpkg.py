@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jetsonx.sysroot.dpkg import parse_stanza, parse_status, with_installed
+from jetsonx.packages.dpkg import parse_stanza, parse_status, with_installed
 
 STATUS = """\
 Package: libc6

@@ -20,8 +20,8 @@ from jetsonx.errors import ConfigError, HostError
 from jetsonx.image import export, oci
 from jetsonx.image.export import export_oci, export_tar, resolve_compression, write_tar
 from jetsonx.image.layer import Compression
-from jetsonx.sysroot.store import Store, Tree
-from jetsonx.sysroot.tree import FIXED_TIME_S, TreeWriter
+from jetsonx.store.store import Store, Tree
+from jetsonx.store.tree import FIXED_TIME_S, TreeWriter
 
 LONG = "usr/share/" + "long" * 60 + "/näme"
 COMPRESSIONS: tuple[Compression, ...] = ("gzip", "zstd", "none")

@@ -10,10 +10,10 @@ import pytest
 from jetsonx.catalog import Filter
 from jetsonx.console import Console
 from jetsonx.errors import HostError
-from jetsonx.sysroot.gather import add_selection, choose, report_unreadable, wanted_paths
-from jetsonx.sysroot.listing import Listing
-from jetsonx.sysroot.tar import Member
-from jetsonx.sysroot.tree import Entry, Objects, TreeWriter
+from jetsonx.rootfs.gather import add_selection, choose, report_unreadable, wanted_paths
+from jetsonx.rootfs.listing import Listing
+from jetsonx.rootfs.tar import Member
+from jetsonx.store.tree import Entry, Objects, TreeWriter
 
 WANTED = Filter(keep=("usr/include/**", "usr/lib/**.so", "etc/apt/**"))
 

@@ -6,7 +6,7 @@ import pytest
 
 from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.errors import ConfigError
-from jetsonx.sysroot.identity import check_identity, check_l4t, check_machine, identity_paths, parse_l4t
+from jetsonx.rootfs.identity import check_identity, check_l4t, check_machine, identity_paths, parse_l4t
 
 R36_4_3 = (
     "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 2025\n"

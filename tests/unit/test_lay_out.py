@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jetsonx.errors import DownloadError
-from jetsonx.sysroot.tree import Entry, Objects, close_entries, lay_out, parse_manifest, render_manifest
+from jetsonx.store.tree import Entry, Objects, close_entries, lay_out, parse_manifest, render_manifest
 
 
 @pytest.fixture

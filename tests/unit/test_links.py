@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jetsonx.errors import DownloadError
-from jetsonx.sysroot.links import alternative_links, clean_path, merge_usr, relative_link, unversioned_links
+from jetsonx.packages.links import alternative_links, clean_path, merge_usr, relative_link, unversioned_links
 
 
 @pytest.mark.parametrize(

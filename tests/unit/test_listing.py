@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from jetsonx.catalog import Filter, load_catalog
-from jetsonx.sysroot.listing import list_directory, parse_listing, parse_troubles, plan_places
-from jetsonx.sysroot.tar import Member
+from jetsonx.rootfs.listing import list_directory, parse_listing, parse_troubles, plan_places
+from jetsonx.rootfs.tar import Member
 
 # As GNU tar 1.34 prints them.
 LINES = r"""

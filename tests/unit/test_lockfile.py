@@ -9,11 +9,11 @@ import pytest
 from jetsonx.build.lockfile import find_pins, lock_build, request_key, tool_pins
 from jetsonx.catalog import Target, load_catalog, resolve_target
 from jetsonx.errors import ConfigError, DownloadError
+from jetsonx.packages.package import Package, Wheel
 from jetsonx.project import Project, parse_project
 from jetsonx.project.lock import Lock, LockedPackage, LockedSysroot
-from jetsonx.sysroot.package import Package, Wheel
+from jetsonx.store.store import Tree
 from jetsonx.sysroot.pull import Sysroot
-from jetsonx.sysroot.store import Tree
 from jetsonx.toolchain.tools import check_pin, pin_requirement
 
 SHA = "0" * 64

@@ -30,7 +30,7 @@ from jetsonx.image.minimal import (
     plan_base,
 )
 from jetsonx.image.pack import ImagePlan, plan_image, write_image
-from jetsonx.sysroot.deb import read_control
+from jetsonx.packages.deb import read_control
 from tests.elf.synthetic import make_elf
 from tests.unit.test_deb import Member, ar, file, special, tar
 

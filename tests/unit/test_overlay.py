@@ -14,9 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jetsonx.errors import DownloadError
-from jetsonx.sysroot.layer import Item
-from jetsonx.sysroot.overlay import FileSystem, Folder, Leaf, Selection, merge_folders, select, walk
-from jetsonx.sysroot.tree import Entry, close_entries
+from jetsonx.rootfs.layer import Item
+from jetsonx.rootfs.overlay import FileSystem, Folder, Leaf, Selection, merge_folders, select, walk
+from jetsonx.store.tree import Entry, close_entries
 
 Change = tuple[str, str, str]  # kind, path, target
 

@@ -11,12 +11,12 @@ import pytest
 from filelock import FileLock
 
 from jetsonx.console import Console
-from jetsonx.sysroot import prune as module
-from jetsonx.sysroot.items import Item, load_items, made_of, needed_by
-from jetsonx.sysroot.prune import PrunePlan, drop_sdks, plan_prune, prune
-from jetsonx.sysroot.store import Project, Store, Tree
-from jetsonx.sysroot.tree import TreeWriter
-from jetsonx.sysroot.usage import Usage, load_contents, load_usage, measure_usage
+from jetsonx.store import prune as module
+from jetsonx.store.items import Item, load_items, made_of, needed_by
+from jetsonx.store.prune import PrunePlan, drop_sdks, plan_prune, prune
+from jetsonx.store.store import Project, Store, Tree
+from jetsonx.store.tree import TreeWriter
+from jetsonx.store.usage import Usage, load_contents, load_usage, measure_usage
 
 INF = float("inf")
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jetsonx.errors import ConfigError, DownloadError
-from jetsonx.sysroot import layer as layer_module
-from jetsonx.sysroot.layer import Bound, Item, load_ratio, parse_index, read_layer, render_item
-from jetsonx.sysroot.tree import Objects
+from jetsonx.rootfs import layer as layer_module
+from jetsonx.rootfs.layer import Bound, Item, load_ratio, parse_index, read_layer, render_item
+from jetsonx.store.tree import Objects
 from tests.fuzz.fuzz_layer import CORPUS, check_input
 from tests.unit.hostile import header, sealed
 

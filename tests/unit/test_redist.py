@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 
 from jetsonx.console import Console
+from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError, DownloadError
 from jetsonx.net.faults import NotFoundError
-from jetsonx.runner import Runner
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.redist import (
+from jetsonx.packages.redist import (
     archive_place,
     download_archives,
     resolve_archives,
     resolve_compiler,
     unpack_archive,
 )
-from jetsonx.sysroot.redist_manifest import find_component, load_redist_names, parse_manifest, pick_archive, with_needs
-from jetsonx.sysroot.store import Store
-from jetsonx.sysroot.tree import Objects, TreeWriter, file_sha256
+from jetsonx.packages.redist_manifest import find_component, load_redist_names, parse_manifest, pick_archive, with_needs
+from jetsonx.runner import Runner
+from jetsonx.store.store import Store
+from jetsonx.store.tree import Objects, TreeWriter, file_sha256
 from jetsonx.toolchain.tools import Fetcher
 
 TEGRA = "linux-aarch64"

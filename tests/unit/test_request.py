@@ -10,14 +10,14 @@ import pytest
 from jetsonx.build.pulling import default_source, merge_names
 from jetsonx.catalog import Target, load_catalog, resolve_target
 from jetsonx.console import Console
+from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError
+from jetsonx.packages.package import Pins
 from jetsonx.project.edit import add_packages, with_packages
 from jetsonx.runner import Runner
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.package import Pins
+from jetsonx.store.store import Store
 from jetsonx.sysroot.pull import Request, load_asked, remember_asked, resolve_source
 from jetsonx.sysroot.source import AUTO, Source, parse_source
-from jetsonx.sysroot.store import Store
 from jetsonx.toml import load_toml
 
 

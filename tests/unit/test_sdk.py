@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from jetsonx.packages.package import Archive, Wheel
 from jetsonx.runner import Runner
-from jetsonx.sysroot.package import Archive, Wheel
 from jetsonx.toolchain.crossfiles import render_meson, render_toolchain
 from jetsonx.toolchain.nvcc import find_nvcc
 from jetsonx.toolchain.sdk import DeviceCode, dump_sdk, make_sdk, parse_sdk, render_config

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from jetsonx.errors import ConfigError, DeviceError
+from jetsonx.rootfs.ssh import Address, check_connection, parse_address, ssh_command
 from jetsonx.runner import Completed
-from jetsonx.sysroot.ssh import Address, check_connection, parse_address, ssh_command
 
 
 @pytest.mark.parametrize(

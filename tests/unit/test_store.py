@@ -15,8 +15,8 @@ import pytest
 
 from jetsonx.console import Console
 from jetsonx.errors import DownloadError, HostError
-from jetsonx.sysroot.store import Store, Tree, default_root
-from jetsonx.sysroot.tree import (
+from jetsonx.store.store import Store, Tree, default_root
+from jetsonx.store.tree import (
     FIXED_TIME_S,
     Entry,
     TreeWriter,

@@ -16,9 +16,9 @@ from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.cli import cli
 from jetsonx.console import Console
 from jetsonx.errors import ConfigError, DownloadError
+from jetsonx.store.store import Store, Tree
+from jetsonx.store.tree import TreeWriter
 from jetsonx.sysroot.lookup import find_sysroot, sysroots
-from jetsonx.sysroot.store import Store, Tree
-from jetsonx.sysroot.tree import TreeWriter
 from jetsonx.sysroot.upkeep import check_downloads, check_objects, check_tree, repair_sysroot
 
 Make = Callable[..., Tree]
@@ -293,8 +293,8 @@ def test_a_size_that_is_none(size: str) -> None:
 
 
 def test_a_sysroot_that_does_not_say_what_it_is_cannot_be_made_again(store: Store, make: Make) -> None:
+    from jetsonx.effects import Effects
     from jetsonx.runner import Runner
-    from jetsonx.sysroot.effects import Effects
 
     tree = make("1", {"a": b"1"}, suite="bookworm")
     damage(tree)

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jetsonx.errors import DownloadError
-from jetsonx.sysroot.tar import TarReader
+from jetsonx.rootfs.tar import TarReader
 from tests.unit.hostile import header, sealed
 
 Found = tuple[str, str, int, str, bytes]

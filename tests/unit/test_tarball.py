@@ -15,12 +15,12 @@ import pytest
 import zstandard
 
 from jetsonx.console import Console
+from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError
+from jetsonx.rootfs import tarball
+from jetsonx.rootfs.tarball import find_root, read_identity
 from jetsonx.runner import Runner
-from jetsonx.sysroot import tarball
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.store import Store
-from jetsonx.sysroot.tarball import find_root, read_identity
+from jetsonx.store.store import Store
 
 
 @pytest.mark.parametrize(

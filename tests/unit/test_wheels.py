@@ -12,7 +12,18 @@ import pytest
 from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.console import Console
 from jetsonx.errors import ConfigError, DownloadError
+from jetsonx.packages.package import Wheel
+from jetsonx.packages.wheels import (
+    download_wheels,
+    fetch_wheels,
+    parse_metadata,
+    parse_report,
+    platform_tags,
+    unpack_wheel,
+)
 from jetsonx.runner import Runner
+from jetsonx.store.store import Store
+from jetsonx.store.tree import Objects, TreeWriter
 from jetsonx.sysroot.cuda import (
     compiler_place,
     finish_overlay,
@@ -21,17 +32,6 @@ from jetsonx.sysroot.cuda import (
     overlay_wheels,
     toolkit_constraints,
     toolkit_requirement,
-)
-from jetsonx.sysroot.package import Wheel
-from jetsonx.sysroot.store import Store
-from jetsonx.sysroot.tree import Objects, TreeWriter
-from jetsonx.sysroot.wheels import (
-    download_wheels,
-    fetch_wheels,
-    parse_metadata,
-    parse_report,
-    platform_tags,
-    unpack_wheel,
 )
 
 BASE = "usr/local/cuda-13.2/targets/sbsa-linux"

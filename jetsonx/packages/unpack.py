@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from jetsonx.sysroot.deb import iter_deb
-from jetsonx.sysroot.links import MERGED, alternative_links, clean_path, merge_usr, relative_link
-from jetsonx.sysroot.tree import TreeWriter
+from jetsonx.packages.deb import iter_deb
+from jetsonx.packages.links import MERGED, alternative_links, clean_path, merge_usr, relative_link
+from jetsonx.store.tree import TreeWriter
 
 Job = Callable[[TreeWriter], None]
 

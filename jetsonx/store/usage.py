@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jetsonx.console import amount
-from jetsonx.sysroot.store import Store, Tree
+from jetsonx.store.store import Store, Tree
 
 Contents = Mapping[tuple[str, str], int]
 """Size in bytes by (sha256, mode): one object of the store each."""

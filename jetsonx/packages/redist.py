@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import cast
 
 from jetsonx.console import Bar
+from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError, DownloadError
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.links import clean_path
-from jetsonx.sysroot.package import Archive
-from jetsonx.sysroot.redist_manifest import (
+from jetsonx.packages.links import clean_path
+from jetsonx.packages.package import Archive
+from jetsonx.packages.redist_manifest import (
     Manifest,
     load_redist_names,
     parse_manifest,
@@ -32,7 +32,7 @@ from jetsonx.sysroot.redist_manifest import (
     plain_name,
     with_needs,
 )
-from jetsonx.sysroot.tree import TreeWriter, file_sha256
+from jetsonx.store.tree import TreeWriter, file_sha256
 
 HOST = "developer.download.nvidia.com"
 BASE_URL = f"https://{HOST}/compute"

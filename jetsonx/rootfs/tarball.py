@@ -11,16 +11,16 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from jetsonx.catalog import Filter, Target
+from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError, DownloadError
-from jetsonx.sysroot.codec import decompressed
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.gather import add_selection, choose_items
-from jetsonx.sysroot.identity import check_identity
-from jetsonx.sysroot.layer import Bound, Item, load_ratio, parse_index, read_layer, render_item
-from jetsonx.sysroot.links import merge_usr
-from jetsonx.sysroot.overlay import Leaf
-from jetsonx.sysroot.tar import TarReader
-from jetsonx.sysroot.tree import Objects, TreeWriter
+from jetsonx.packages.links import merge_usr
+from jetsonx.rootfs.codec import decompressed
+from jetsonx.rootfs.gather import add_selection, choose_items
+from jetsonx.rootfs.identity import check_identity
+from jetsonx.rootfs.layer import Bound, Item, load_ratio, parse_index, read_layer, render_item
+from jetsonx.rootfs.overlay import Leaf
+from jetsonx.rootfs.tar import TarReader
+from jetsonx.store.tree import Objects, TreeWriter
 
 _READ_BYTES = 1 << 20
 # Names at the top of a root file system (hier(7)); the second set are those that hardly any other directory holds.

@@ -1,6 +1,6 @@
 """What may go from the store, and its going: by age, by size, never what a project's lock file needs unless told.
 
-:func:`jetsonx.sysroot.items.load_items` reads what there is, :func:`plan_prune` decides, :func:`prune` acts. An SDK is
+:func:`jetsonx.store.items.load_items` reads what there is, :func:`plan_prune` decides, :func:`prune` acts. An SDK is
 links and scripts into trees and made again in a moment: it goes with the first of its trees.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jetsonx.sysroot.items import Item, list_folder, trees_of_sdk
-from jetsonx.sysroot.store import Store
-from jetsonx.sysroot.tree import remove_tree
+from jetsonx.store.items import Item, list_folder, trees_of_sdk
+from jetsonx.store.store import Store
+from jetsonx.store.tree import remove_tree
 
 BUSY_S = 3600
 """While another jetsonx is at work, what was used within this time may be in its hands."""

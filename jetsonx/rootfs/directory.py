@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jetsonx.catalog import Filter, Target
+from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.gather import add_selection, choose, report_unreadable, wanted_paths
-from jetsonx.sysroot.identity import check_identity
-from jetsonx.sysroot.listing import Listing, list_directory, plan_places
-from jetsonx.sysroot.tree import Objects, TreeWriter
+from jetsonx.rootfs.gather import add_selection, choose, report_unreadable, wanted_paths
+from jetsonx.rootfs.identity import check_identity
+from jetsonx.rootfs.listing import Listing, list_directory, plan_places
+from jetsonx.store.tree import Objects, TreeWriter
 
 # Directories that a root file system is often in rather than is.
 _INSIDE = ("Linux_for_Tegra/rootfs", "rootfs")

@@ -7,7 +7,7 @@
     refs/project/<key>               a lock file, and trees it needs
 
 What is used gets the time of its use: a tree's info.json, a reference, a download's directory. A tree appears by one
-rename, so whoever is killed leaves nothing or a whole tree. The ground it stands on is :mod:`jetsonx.sysroot.cachedir`.
+rename, so whoever is killed leaves nothing or a whole tree. The ground it stands on is :mod:`jetsonx.store.cachedir`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jetsonx.sysroot.cachedir import CacheDir, default_root
-from jetsonx.sysroot.tree import (
+from jetsonx.store.cachedir import CacheDir, default_root
+from jetsonx.store.tree import (
     Entry,
     Objects,
     TreeWriter,

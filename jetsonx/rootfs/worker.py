@@ -1,4 +1,4 @@
-"""A process that unpacks layers: ``python -m jetsonx.sysroot.worker DIRECTORY``.
+"""A process that unpacks layers: ``python -m jetsonx.rootfs.worker DIRECTORY``.
 
 Decompression and hashing take all that a core has, and Python runs them side by side only in processes. ``jobs.json``
 in the directory says what is to be done; a worker takes the next job that nobody has, until none is left:
@@ -28,8 +28,8 @@ from typing import Any
 
 from jetsonx.catalog.filters import Filter
 from jetsonx.errors import DownloadError
-from jetsonx.sysroot.layer import Bound, read_layer, render_item
-from jetsonx.sysroot.tree import Objects
+from jetsonx.rootfs.layer import Bound, read_layer, render_item
+from jetsonx.store.tree import Objects
 
 _POLL_S = 0.005
 _REPORT_BYTES = 1 << 22

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from jetsonx.sysroot.codec import DamagedError, damaged
+from jetsonx.rootfs.codec import DamagedError, damaged
 
 Kind = Literal["file", "dir", "symlink", "hardlink", "other"]
 Segments = tuple[tuple[int, int], ...]

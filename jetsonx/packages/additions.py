@@ -12,16 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError, DownloadError
-from jetsonx.sysroot import dpkg
-from jetsonx.sysroot.apt import Apt, fetch_lists, fetch_packages, resolve_packages
-from jetsonx.sysroot.deb import read_control
-from jetsonx.sysroot.debs import deb_jobs, fetch_exactly, read_deb
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.mirrors import Source, load_host
-from jetsonx.sysroot.package import Package
-from jetsonx.sysroot.tree import TreeWriter
-from jetsonx.sysroot.unpack import unpack_all
+from jetsonx.packages import dpkg
+from jetsonx.packages.apt import Apt, fetch_lists, fetch_packages, resolve_packages
+from jetsonx.packages.deb import read_control
+from jetsonx.packages.debs import deb_jobs, fetch_exactly, read_deb
+from jetsonx.packages.mirrors import Source, load_host
+from jetsonx.packages.package import Package
+from jetsonx.packages.unpack import unpack_all
+from jetsonx.store.tree import TreeWriter
 
 _APT_FILES = ("etc/apt/", "usr/share/keyrings/", "etc/os-release", "usr/lib/os-release")
 _KEYS = "etc/apt"

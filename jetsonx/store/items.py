@@ -1,4 +1,4 @@
-"""What the store holds, piece by piece, as far as a piece can go without another: for :mod:`jetsonx.sysroot.prune`."""
+"""What the store holds, piece by piece, as far as a piece can go without another: for :mod:`jetsonx.store.prune`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jetsonx.sysroot.store import Project, Store
-from jetsonx.sysroot.usage import Contents, load_contents
+from jetsonx.store.store import Project, Store
+from jetsonx.store.usage import Contents, load_contents
 
 _NO_TREES = ("download", "layer", "lists")
 _TREE_NAME = re.compile(r"/trees/([a-z]+-[0-9a-f]{12})(?![0-9a-f])")

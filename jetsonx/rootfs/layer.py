@@ -2,7 +2,7 @@
 
 The index names all that the layer changes, also what the filter leaves out: a directory that becomes a link, a file
 that a later layer's hard link points to. Only contents are left out. What the names mean together is for
-:mod:`jetsonx.sysroot.overlay` to say.
+:mod:`jetsonx.rootfs.overlay` to say.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from jetsonx.errors import ConfigError, DownloadError
-from jetsonx.sysroot.codec import Read, decompressed
-from jetsonx.sysroot.links import clean_path, has_strange, merge_usr
-from jetsonx.sysroot.tar import Member, TarReader
-from jetsonx.sysroot.tree import Objects
+from jetsonx.packages.links import clean_path, has_strange, merge_usr
+from jetsonx.rootfs.codec import Read, decompressed
+from jetsonx.rootfs.tar import Member, TarReader
+from jetsonx.store.tree import Objects
 
 RATIO_VARIABLE = "JETSONX_MAX_UNPACK_RATIO"
 _RATIO = 100  # what gzip and zstd make of real file systems is below 20

@@ -19,7 +19,7 @@ from typing import Any
 
 from jetsonx.console import Console, amount
 from jetsonx.errors import HostError
-from jetsonx.sysroot.tree import remove_tree
+from jetsonx.store.tree import remove_tree
 
 FORMAT = 1
 """Raise it when an older jetsonx would misread, or damage, what this one writes."""

@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable, Sequence
 
 from jetsonx.catalog import Suite, Target
+from jetsonx.effects import Effects
 from jetsonx.errors import DownloadError
-from jetsonx.sysroot.additions import add_packages
-from jetsonx.sysroot.debs import find_suite
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.mirrors import parse_os_release
-from jetsonx.sysroot.package import Package
-from jetsonx.sysroot.tree import TreeWriter
+from jetsonx.packages.additions import add_packages
+from jetsonx.packages.debs import find_suite
+from jetsonx.packages.mirrors import parse_os_release
+from jetsonx.packages.package import Package
+from jetsonx.store.tree import TreeWriter
 
 _FEATURES = "usr/include/features.h"
 _TRIPLE = "aarch64-linux-gnu"
@@ -32,7 +32,7 @@ def complete(
     """Add ``packages`` and, where it has none, the C and C++ headers; what was added.
 
     A run-time image has no headers; its own apt sources know which belong to it. Raises as
-    :func:`jetsonx.sysroot.additions.add_packages` does.
+    :func:`jetsonx.packages.additions.add_packages` does.
     """
     wanted = list(packages)
     if _FEATURES not in writer.entries:

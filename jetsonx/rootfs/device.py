@@ -19,15 +19,15 @@ from typing import IO
 
 from jetsonx.catalog import Filter, Target
 from jetsonx.console import amount
+from jetsonx.effects import Effects
 from jetsonx.errors import DeviceError, DownloadError
+from jetsonx.rootfs.gather import add_selection, choose, report_unreadable, wanted_paths
+from jetsonx.rootfs.identity import check_identity, identity_paths
+from jetsonx.rootfs.listing import LISTING_OPTIONS, Listing, parse_listing, parse_troubles, plan_places
+from jetsonx.rootfs.ssh import Address, check_connection, parse_address, ssh_command
+from jetsonx.rootfs.tar import Member, TarReader
 from jetsonx.runner import Completed, Runner
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.gather import add_selection, choose, report_unreadable, wanted_paths
-from jetsonx.sysroot.identity import check_identity, identity_paths
-from jetsonx.sysroot.listing import LISTING_OPTIONS, Listing, parse_listing, parse_troubles, plan_places
-from jetsonx.sysroot.ssh import Address, check_connection, parse_address, ssh_command
-from jetsonx.sysroot.tar import Member, TarReader
-from jetsonx.sysroot.tree import Objects, TreeWriter
+from jetsonx.store.tree import Objects, TreeWriter
 
 _READ_BYTES = 1 << 20
 _SMALL_BYTES = 1 << 20

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jetsonx.catalog.filters import Filter
-from jetsonx.sysroot.tar import Kind, Member
+from jetsonx.rootfs.tar import Kind, Member
 
 # Update-alternatives and /opt (NVIDIA's VPI) hold what links among the wanted files lead to.
 _LINKED_FROM = ("etc/alternatives", "opt")

@@ -17,11 +17,11 @@ from urllib.parse import unquote, urlsplit
 
 from jetsonx.console import Bar, Console
 from jetsonx.errors import DownloadError, HostError
+from jetsonx.packages.links import clean_path
+from jetsonx.packages.package import Wheel, to_json, wheel_from_json
 from jetsonx.runner import Command, Completed, Runner
-from jetsonx.sysroot.links import clean_path
-from jetsonx.sysroot.package import Wheel, to_json, wheel_from_json
-from jetsonx.sysroot.store import Store
-from jetsonx.sysroot.tree import TreeWriter, file_sha256
+from jetsonx.store.store import Store
+from jetsonx.store.tree import TreeWriter, file_sha256
 
 if TYPE_CHECKING:
     import zipfile

@@ -1,4 +1,4 @@
-"""Layers unpacked by worker processes while they are downloaded; the other side of :mod:`jetsonx.sysroot.worker`."""
+"""Layers unpacked by worker processes while they are downloaded; the other side of :mod:`jetsonx.rootfs.worker`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import jetsonx
 from jetsonx.catalog.filters import Filter
 from jetsonx.console import Bar, Console
 from jetsonx.errors import DownloadError, HostError, JetsonxError
+from jetsonx.rootfs.layer import LayerSource
+from jetsonx.rootfs.worker import Job, Jobs
 from jetsonx.runner import Command, Runner
-from jetsonx.sysroot.layer import LayerSource
-from jetsonx.sysroot.store import Store
-from jetsonx.sysroot.worker import Job, Jobs
+from jetsonx.store.store import Store
 
 _POLL_S = 0.1
 # Downloads beyond the layers that are being unpacked, so that no worker waits for the network while there is work.
@@ -56,7 +56,7 @@ class Unpacker:
     def unpack(self, wanted: Wanted, *, what: str) -> dict[int, str]:
         """The index of each layer that is ``wanted``, its contents in the store.
 
-        Raises what :func:`jetsonx.sysroot.layers.add_layers` says; no worker is left then.
+        Raises what :func:`jetsonx.rootfs.layers.add_layers` says; no worker is left then.
         """
         if not wanted:
             return {}
@@ -145,7 +145,7 @@ class _Pass:
         above = str(Path(jetsonx.__file__).parents[1])
         paths = [above, *filter(None, [os.environ.get("PYTHONPATH")])]
         command = Command(
-            argv=(sys.executable, "-m", "jetsonx.sysroot.worker", str(self._folder)),
+            argv=(sys.executable, "-m", "jetsonx.rootfs.worker", str(self._folder)),
             cwd=self._folder,  # Python looks for modules where it is started: not among the user's files
             env={"PYTHONPATH": os.pathsep.join(paths)},
         )

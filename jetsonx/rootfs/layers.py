@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from jetsonx.catalog.filters import Filter
 from jetsonx.console import Console
 from jetsonx.errors import DownloadError
+from jetsonx.rootfs.layer import Item, LayerSource, load_ratio, parse_index, render_item
+from jetsonx.rootfs.overlay import FileSystem, Folder, Leaf, merge_folders, select
+from jetsonx.rootfs.workers import Unpacker
 from jetsonx.runner import Runner
-from jetsonx.sysroot.layer import Item, LayerSource, load_ratio, parse_index, render_item
-from jetsonx.sysroot.overlay import FileSystem, Folder, Leaf, merge_folders, select
-from jetsonx.sysroot.store import Store
-from jetsonx.sysroot.tree import Entry, Objects, TreeWriter
-from jetsonx.sysroot.workers import Unpacker
+from jetsonx.store.store import Store
+from jetsonx.store.tree import Entry, Objects, TreeWriter
 
 __all__ = ["LayerSource", "LayersDone", "add_layers"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jetsonx.console import Console
 from jetsonx.runner import Runner
-from jetsonx.sysroot.store import Store
+from jetsonx.store.store import Store
 
 if TYPE_CHECKING:
     from jetsonx.net.http import Http

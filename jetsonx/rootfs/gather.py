@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from jetsonx.catalog import Filter
 from jetsonx.console import Console
 from jetsonx.errors import HostError
-from jetsonx.sysroot.layer import Item
-from jetsonx.sysroot.links import has_strange, merge_usr
-from jetsonx.sysroot.listing import Listing
-from jetsonx.sysroot.overlay import FileSystem, Selection, merge_folders, select
-from jetsonx.sysroot.tree import Entry, TreeWriter
+from jetsonx.packages.links import has_strange, merge_usr
+from jetsonx.rootfs.layer import Item
+from jetsonx.rootfs.listing import Listing
+from jetsonx.rootfs.overlay import FileSystem, Selection, merge_folders, select
+from jetsonx.store.tree import Entry, TreeWriter
 
 _NAMED = 5
 

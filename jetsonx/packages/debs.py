@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from jetsonx.catalog import Suite, Target, load_catalog, rank_suites
+from jetsonx.effects import Effects
 from jetsonx.errors import DownloadError
-from jetsonx.sysroot.apt import Apt, fetch_lists, fetch_packages, fetch_ports_uri, resolve_packages
-from jetsonx.sysroot.effects import Effects
-from jetsonx.sysroot.mirrors import load_host, resolve_sources
-from jetsonx.sysroot.package import Package
-from jetsonx.sysroot.tree import TreeWriter
-from jetsonx.sysroot.unpack import Job, unpack_deb
+from jetsonx.packages.apt import Apt, fetch_lists, fetch_packages, fetch_ports_uri, resolve_packages
+from jetsonx.packages.mirrors import load_host, resolve_sources
+from jetsonx.packages.package import Package
+from jetsonx.packages.unpack import Job, unpack_deb
+from jetsonx.store.tree import TreeWriter
 
 _NAMED = 5  # packages that an error names
 
@@ -111,7 +111,7 @@ def fetch_exactly(debs: Sequence[Package], lists: Callable[[], Apt], effects: Ef
 def deb_jobs(
     debs: Sequence[Package], paths: Mapping[str, Path], keeps: Callable[[str], bool], effects: Effects
 ) -> list[tuple[int, Job]]:
-    """What :func:`jetsonx.sysroot.unpack.unpack_all` takes: each package checked against its hash and unpacked."""
+    """What :func:`jetsonx.packages.unpack.unpack_all` takes: each package checked against its hash and unpacked."""
 
     def add(deb: Package, writer: TreeWriter) -> None:
         unpack_deb(read_deb(deb, paths, effects), writer, keeps, name=deb.filename, owner=deb.name)

@@ -17,12 +17,12 @@ from urllib.parse import unquote
 
 from jetsonx.console import Bar, Console
 from jetsonx.errors import ConfigError, DownloadError, HostError
+from jetsonx.packages.deb import iter_deb
+from jetsonx.packages.mirrors import Source, parse_ports_uri, render_sources
+from jetsonx.packages.package import Package
 from jetsonx.runner import Command, Completed, Runner
-from jetsonx.sysroot.deb import iter_deb
-from jetsonx.sysroot.mirrors import Source, parse_ports_uri, render_sources
-from jetsonx.sysroot.package import Package
-from jetsonx.sysroot.store import Store
-from jetsonx.sysroot.tree import file_sha256
+from jetsonx.store.store import Store
+from jetsonx.store.tree import file_sha256
 
 _URI_LINE = re.compile(r"'([^']+)' (\S+\.deb) (\d+) SHA256:([0-9a-f]{64})")
 _DETAIL_LINES = 8

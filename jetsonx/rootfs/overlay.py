@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import TypeAlias, Union
 
 from jetsonx.errors import DownloadError
-from jetsonx.sysroot.layer import PATH_MAX, WHITEOUT, Item
-from jetsonx.sysroot.links import MERGED, relative_link
-from jetsonx.sysroot.tree import Entry
+from jetsonx.packages.links import MERGED, relative_link
+from jetsonx.rootfs.layer import PATH_MAX, WHITEOUT, Item
+from jetsonx.store.tree import Entry
 
 _OPAQUE = ".wh..wh..opq"
 _META = ".wh..wh."  # AUFS's own bookkeeping, which old engines left in their layers

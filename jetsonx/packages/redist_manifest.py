@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from jetsonx.errors import ConfigError, DownloadError
-from jetsonx.sysroot.links import clean_path
-from jetsonx.sysroot.package import Archive
+from jetsonx.packages.links import clean_path
+from jetsonx.packages.package import Archive
 from jetsonx.toml import load_toml
 
 Manifest = Mapping[str, Mapping[str, Any]]
