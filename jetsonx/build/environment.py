@@ -9,7 +9,8 @@ from shlex import quote
 
 from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.effects import Effects
-from jetsonx.sysroot.pull import Request, Sysroot, pull_sysroot
+from jetsonx.sysroot.pull import Sysroot, pull_sysroot
+from jetsonx.sysroot.request import Request
 from jetsonx.toolchain.resolve import Host, resolve_sdk
 from jetsonx.toolchain.sdk import Sdk
 from jetsonx.toolchain.toolkit import choose_toolkit

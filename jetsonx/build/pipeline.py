@@ -26,8 +26,8 @@ from jetsonx.errors import ConfigError
 from jetsonx.project import Project
 from jetsonx.project.lock import Lock
 from jetsonx.sysroot.cuda import Toolkit
-from jetsonx.sysroot.pull import Request as SysrootRequest
 from jetsonx.sysroot.pull import Sysroot, pull_sysroot
+from jetsonx.sysroot.request import Request as SysrootRequest
 from jetsonx.sysroot.source import parse_source
 from jetsonx.toolchain import tools
 from jetsonx.toolchain.resolve import Host, resolve_sdk

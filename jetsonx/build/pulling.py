@@ -16,7 +16,8 @@ from jetsonx.net.faults import UnreachableError
 from jetsonx.project import load_project
 from jetsonx.project.edit import add_packages
 from jetsonx.project.model import FILE_NAME
-from jetsonx.sysroot.pull import Request, Sysroot, load_asked, pull_sysroot, remember_asked
+from jetsonx.sysroot.pull import Sysroot, pull_sysroot
+from jetsonx.sysroot.request import Request, load_asked, remember_asked
 from jetsonx.sysroot.source import Source
 from jetsonx.toolchain.resolve import Host
 from jetsonx.toolchain.toolkit import choose_toolkit

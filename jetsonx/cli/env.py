@@ -41,7 +41,7 @@ def command(
     cmake -DCMAKE_TOOLCHAIN_FILE=$(jetsonx env orin-nano@39.2 --format cmake) …
     """
     from jetsonx.build.environment import load_sdk, render_json, render_shell
-    from jetsonx.sysroot.pull import Request
+    from jetsonx.sysroot.request import Request
     from jetsonx.sysroot.source import parse_source
 
     request = Request(source=parse_source(source), packages=packages, wheels=wheels, cuda=cuda)

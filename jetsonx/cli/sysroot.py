@@ -67,7 +67,7 @@ def pull(
     from jetsonx.build.pulling import pull as pull_target
     from jetsonx.catalog import load_catalog, resolve_target
     from jetsonx.sysroot.cuda import Toolkit
-    from jetsonx.sysroot.pull import Request
+    from jetsonx.sysroot.request import Request
     from jetsonx.sysroot.source import parse_source
 
     name, origin = _target_and_origin(words)

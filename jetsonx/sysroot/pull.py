@@ -19,7 +19,7 @@ from typing import Any
 
 from jetsonx.catalog import Suite, Target
 from jetsonx.effects import Effects
-from jetsonx.errors import ConfigError, DownloadError
+from jetsonx.errors import DownloadError
 from jetsonx.net.faults import UnreachableError
 from jetsonx.packages.apt import fetch_packages
 from jetsonx.packages.debs import deb_jobs, fetch_pinned, find_suite, fit, resolve_debs, suite_distribution
@@ -40,7 +40,7 @@ from jetsonx.store.tree import TreeWriter
 from jetsonx.sysroot import bases, completion
 from jetsonx.sysroot.cuda import Toolkit, finish_overlay
 from jetsonx.sysroot.cuda_parts import CudaParts, default_toolkit, fetch_parts, pinned_parts
-from jetsonx.sysroot.source import AUTO, Source, parse_source
+from jetsonx.sysroot.request import Request, resolve_source
 
 # Part of every key: raise it when the same inputs would be laid out differently.
 _FORMAT = 4
@@ -96,23 +96,6 @@ class Sysroot:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is asked of a sysroot.
-
-    ``packages`` are Debian names, ``wheels`` requirements (or short names) and ``cuda`` names of CUDA libraries, all
-    beside what every sysroot holds. ``toolkit`` says where CUDA comes from when the source does not hold it (None: from
-    the wheels that hold this release's, or nowhere). ``full`` keeps every file.
-    """
-
-    source: Source = AUTO
-    packages: tuple[str, ...] = ()
-    wheels: tuple[str, ...] = ()
-    cuda: tuple[str, ...] = ()
-    toolkit: Toolkit | None = None
-    full: bool = False
-
-
 def pull_sysroot(
     target: Target, request: Request, effects: Effects, *, pins: Pins | None = None, refresh: bool = False
 ) -> Sysroot:
@@ -156,43 +139,6 @@ def _note_release(tree: Tree, target: Target, store: Store) -> Tree:
     if tree.info["release"] != release and store.recall(_KIND, key) is None:
         store.remember_tree(key, replace(tree, info={**tree.info, "release": release}))
     return tree
-
-
-def resolve_source(source: Source, target: Target, store: Store, pins: Pins | None = None) -> Source:
-    """The source with nothing left open: what the lock says, what was pulled last, which image the release has.
-
-    Raises ConfigError when the release has no image.
-    """
-    if pins is not None:
-        # Where a file lies is this machine's business; the lock says which one it must be.
-        is_here = source.kind == pins.source and source.kind in ("tarball", "directory")
-        return source if is_here else parse_source(pins.source, pins.origin)
-    if source.kind == "auto":
-        pulled = load_asked(target, store)
-        source = pulled.source if pulled else Source(kind="apt")
-    return bases.resolve_image(source, target) if source.kind == "image" else source
-
-
-def remember_asked(request: Request, target: Target, store: Store) -> None:
-    """Let builds for this release take the request's source from now on, unless their project names one."""
-    asked: dict[str, object] = {"source": request.source.kind, "origin": request.source.origin}
-    asked |= {"packages": request.packages, "wheels": request.wheels, "cuda": request.cuda, "full": request.full}
-    store.remember("asked", target.release.l4t, json.dumps(asked))
-
-
-def load_asked(target: Target, store: Store) -> Request | None:
-    """What was asked of the sysroot pulled last for the target's release; None when none was."""
-    try:
-        asked = json.loads(store.recall("asked", target.release.l4t) or "null")
-        return asked and Request(
-            source=parse_source(asked["source"], asked["origin"]),
-            packages=tuple(asked["packages"]),
-            wheels=tuple(asked["wheels"]),
-            cuda=tuple(asked["cuda"]),
-            full=bool(asked["full"]),
-        )
-    except (ValueError, KeyError, TypeError, ConfigError):
-        return None  # damaged by hand: as good as not there
 
 
 def fetch_debs(sysroot: Sysroot, target: Target, effects: Effects) -> Mapping[str, Path]:

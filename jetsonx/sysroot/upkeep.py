@@ -72,13 +72,14 @@ def repair_sysroot(tree: Tree, effects: Effects) -> Tree:
     note enough.
     """
     from jetsonx.sysroot import pull
+    from jetsonx.sysroot.request import Request
     from jetsonx.sysroot.source import parse_source
 
     target = _target(tree)
     for trouble in check_downloads(effects.store, made_of(tree.info)):
         effects.console.warn(trouble)
     pins = pull.load_sysroot(tree).pins
-    request = pull.Request(source=parse_source(pins.source, pins.origin), full=bool(tree.info.get("full")))
+    request = Request(source=parse_source(pins.source, pins.origin), full=bool(tree.info.get("full")))
     made = pull.pull_sysroot(target, request, effects, pins=pins)
     if made.digest != tree.digest:
         raise DownloadError(

@@ -17,7 +17,8 @@ from jetsonx.console import Console
 from jetsonx.effects import Effects
 from jetsonx.runner import Runner
 from jetsonx.store.store import Store, default_root
-from jetsonx.sysroot.pull import Request, Sysroot, pull_sysroot
+from jetsonx.sysroot.pull import Sysroot, pull_sysroot
+from jetsonx.sysroot.request import Request
 from jetsonx.sysroot.source import Source
 
 SAMPLES = Path(__file__).parents[2] / "samples"

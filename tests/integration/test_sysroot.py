@@ -23,7 +23,8 @@ from jetsonx.runner import Runner
 from jetsonx.store.items import load_items
 from jetsonx.store.prune import plan_prune, prune
 from jetsonx.store.store import Store
-from jetsonx.sysroot.pull import Request, Sysroot, pull_sysroot
+from jetsonx.sysroot.pull import Sysroot, pull_sysroot
+from jetsonx.sysroot.request import Request
 from jetsonx.sysroot.source import Source
 from tests.integration.conftest import Need, Run
 
@@ -209,7 +210,8 @@ from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.console import Console
 from jetsonx.runner import Runner
 from jetsonx.effects import Effects
-from jetsonx.sysroot.pull import Request, pull_sysroot
+from jetsonx.sysroot.pull import pull_sysroot
+from jetsonx.sysroot.request import Request
 from jetsonx.sysroot.source import Source
 from jetsonx.store.store import Store
 console = Console(0)

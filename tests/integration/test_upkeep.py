@@ -15,7 +15,8 @@ from jetsonx.effects import Effects
 from jetsonx.runner import Runner
 from jetsonx.store.store import Store
 from jetsonx.sysroot.contents import read_contents
-from jetsonx.sysroot.pull import Request, Sysroot, pull_sysroot
+from jetsonx.sysroot.pull import Sysroot, pull_sysroot
+from jetsonx.sysroot.request import Request
 from jetsonx.sysroot.source import Source
 from tests.integration.conftest import Ran, Run
 

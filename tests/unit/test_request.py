@@ -16,7 +16,7 @@ from jetsonx.packages.package import Pins
 from jetsonx.project.edit import add_packages, with_packages
 from jetsonx.runner import Runner
 from jetsonx.store.store import Store
-from jetsonx.sysroot.pull import Request, load_asked, remember_asked, resolve_source
+from jetsonx.sysroot.request import Request, load_asked, remember_asked, resolve_source
 from jetsonx.sysroot.source import AUTO, Source, parse_source
 from jetsonx.toml import load_toml
 
