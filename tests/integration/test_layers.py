@@ -140,7 +140,7 @@ def test_layers_become_a_tree_and_are_known_next_time(store: Store) -> None:
     again, done = pull(layers, store)
     assert (done.layers, done.reused, done.downloaded_bytes, len(calls)) == (3, 3, 0, 2)
     assert "usr/lib/old.so" in files(again)  # the base once more on top
-    assert not list((store.root / "parts").iterdir())
+    assert not list((store.root / "partial").iterdir())
     assert not list((store.root / "tmp").iterdir())
 
 
