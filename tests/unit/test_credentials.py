@@ -195,7 +195,8 @@ def refusal(challenge: str = BEARER, *, sent: str | None = None, url: str = "htt
 
 
 def sent_with(script: Script) -> list[str | None]:
-    return [request.headers.get("Authorization") for request in script.asked]
+    words = (request.headers.get("Authorization") for request in script.asked)
+    return [None if word is None else str(word) for word in words]
 
 
 def test_a_token_is_fetched_once_for_all_who_were_refused(logins: Logins) -> None:
