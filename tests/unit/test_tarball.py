@@ -104,6 +104,7 @@ def test_a_file_is_read_once_and_again_when_it_changed(
         (gzip.compress(tar("a"))[:-20], "damaged"),
         (bz2.compress(tar("a"))[:-20], "damaged"),
     ],
+    ids=["empty", "another tar", "text", "gzip cut off", "bzip2 cut off"],
 )
 def test_what_is_no_root_file_system(tmp_path: Path, effects: Effects, data: bytes, says: str) -> None:
     (tmp_path / "a.tar").write_bytes(data)
