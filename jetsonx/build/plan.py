@@ -272,7 +272,7 @@ def _plan_meson(inputs: Inputs) -> BuildPlan:
         "--reconfigure",
         f"--cross-file={sdk.path / 'meson.ini'}",
         "--buildtype=release",
-        f"-Dcuda_args={','.join(sdk.device_code.gencode)}",
+        f"-Dcuda_args={' '.join(sdk.device_code.gencode)}",
         *project.build.args,
         str(places.build),
         str(places.source),

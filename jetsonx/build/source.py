@@ -30,13 +30,15 @@ def find_image_files(project: Project, *, exclude: Path) -> dict[str, Path]:
     root = project.root.resolve()
     found: dict[str, Path] = {}
     for glob in project.image.files:
-        matches = [path for path in sorted(root.glob(glob)) if path.is_file() and not path.is_relative_to(exclude)]
-        if not matches:
+        # Before Python 3.13 a glob that ends in ** finds directories only.
+        matches = root.glob(f"{glob}/*" if glob.split("/")[-1] == "**" else glob)
+        files = [path for path in sorted(matches) if path.is_file() and not path.is_relative_to(exclude)]
+        if not files:
             raise ConfigError(
                 f"{project.path}: image.files: nothing matches {glob!r}",
                 hint="paths and globs are relative to jetsonx.toml; dir/** takes everything below a directory",
             )
-        found |= {str(path.relative_to(root)): path for path in matches}
+        found |= {str(path.relative_to(root)): path for path in files}
     return found
 
 

@@ -190,6 +190,17 @@ def test_every_build_system_gives_a_program_that_runs(
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".o"] == []
 
 
+def test_meson_makes_code_for_every_module(tmp_path: Path, jetsonx: Run) -> None:
+    config = project("app", 'system = "meson"\noutputs = ["app"]').replace('["orin-nano"]', '["orin-nano", "agx-thor"]')
+    write(tmp_path, **{"jetsonx.toml": config, "meson.build": MESON, "a.cu": SOURCE})
+
+    built = jetsonx("build", tmp_path)
+
+    assert built.status == 0, built.err
+    code = json.loads((tmp_path / "out/done.json").read_text())["device_code"]["app"]
+    assert {"sm_87", "sm_110"} <= set(code)
+
+
 def test_native_flags_are_replaced_and_said(tmp_path: Path, jetsonx: Run) -> None:
     files = {"Makefile": MAKEFILE, "b.cpp": "int b() { return 1; }", "a.cu": SOURCE}
     write(tmp_path, **{"jetsonx.toml": project("app", 'system = "make"\noutputs = ["app"]'), **files})

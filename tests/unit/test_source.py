@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from jetsonx.build.source import Redirect, find_outputs, redirect_makefile, sync_source
+from jetsonx.build.source import Redirect, find_image_files, find_outputs, redirect_makefile, sync_source
 from jetsonx.errors import ConfigError
+from jetsonx.project import parse_project
 
 REDIRECT = Redirect(toolkit=Path("/sdk/cuda"), programs=Path("/sdk/bin"))
 
@@ -107,3 +108,22 @@ def test_two_files_of_one_name_are_not_guessed_between(tmp_path: Path) -> None:
         (tmp_path / name / "saxpy").write_text("")
     with pytest.raises(ConfigError):
         find_outputs(tmp_path, ["saxpy"])
+
+
+@pytest.mark.parametrize(
+    ("glob", "expected"),
+    [
+        ("models/**", {"models/a", "models/deep/b"}),
+        ("**", {"jetsonx.toml", "models/a", "models/deep/b"}),
+        ("models/*", {"models/a"}),
+        ("models/deep/b", {"models/deep/b"}),
+    ],
+)
+def test_files_of_the_image(tmp_path: Path, glob: str, expected: set[str]) -> None:
+    (tmp_path / "models/deep").mkdir(parents=True)
+    for name in ("models/a", "models/deep/b"):
+        (tmp_path / name).write_text("x")
+    text = f'[project]\nname = "x"\n[build]\nsystem = "cuda"\n[image]\nfiles = ["{glob}"]\n'
+    (tmp_path / "jetsonx.toml").write_text(text)
+    project = parse_project(text, tmp_path / "jetsonx.toml")
+    assert set(find_image_files(project, exclude=tmp_path / "out")) == expected
