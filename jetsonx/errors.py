@@ -17,16 +17,20 @@ from __future__ import annotations
 class JetsonxError(Exception):
     """What went wrong and where (``message``), and what to type next (``hint``).
 
-    ``details`` holds another program's own last words, shown between the two.
+    ``details`` holds another program's own last words, shown between the two; ``log`` more of them, when the cause may
+    lie further back: known failures are looked for in it.
     """
 
     exit_code = 70
 
-    def __init__(self, message: str, *, hint: str | None = None, details: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, details: str | None = None, log: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.details = details
+        self.log = log
 
 
 class ConfigError(JetsonxError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from jetsonx.errors import HostError
 
 _TAIL_LINES = 60
 _GRACE_S = 5.0
+_PATIENCE_S = 0.25
+_STDERR = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,13 +105,26 @@ class Runner:
                 _feed(stack, process, stdin)
             return self._collect(stack, command, process, on_line, stdout)
 
-    def replace(self, command: Command) -> int:
-        """Run with the user's own terminal as input and output, and return the exit status as a shell would."""
+    def replace(self, command: Command, *, watch: Callable[[bytes], None] | None = None) -> int:
+        """Run with the user's own terminal as input and output, and return the exit status as a shell would.
+
+        ``watch`` is also given what the program writes to standard error, which then is a pipe for it.
+        """
         self._show(f"+ {command}")
         try:
-            status = subprocess.call(command.argv, cwd=command.cwd, env=_environment(command))
+            process = subprocess.Popen(
+                command.argv,
+                cwd=command.cwd,
+                env=_environment(command),
+                stderr=subprocess.PIPE if watch is not None else None,
+            )
         except FileNotFoundError as error:
             raise _missing(command, error) from None
+        with contextlib.ExitStack() as stack:
+            if watch is not None:
+                _pass_on(stack, process, watch)
+            stack.enter_context(_killed(process))
+            status = process.wait()
         return 128 - status if status < 0 else status
 
     def _start(
@@ -195,6 +211,38 @@ def _feed(stack: contextlib.ExitStack, process: subprocess.Popen[bytes], data: b
     stack.callback(thread.join, 1.0)
 
 
+def _pass_on(stack: contextlib.ExitStack, process: subprocess.Popen[bytes], watch: Callable[[bytes], None]) -> None:
+    """Copy a program's standard error to ours as it comes, from a thread of its own, and let ``watch`` see it.
+
+    When ``stack`` closes, what the program wrote before it ended is still copied; what it left running in the
+    background may hold the pipe open and is not waited for.
+    """
+    stream = process.stderr
+    assert stream is not None  # noqa: S101 - PIPE was asked for; tells mypy
+    ended = threading.Event()
+
+    def work() -> None:
+        with stream:
+            while True:
+                ready, _, _ = select.select([stream], [], [], 0.2)
+                data = os.read(stream.fileno(), 1 << 16) if ready else b""
+                if not data and (ready or ended.is_set()):
+                    return
+                watch(data)
+                with contextlib.suppress(OSError):  # nobody reads ours any more; the program need not know
+                    _write_all(_STDERR, data)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    stack.callback(thread.join)
+    stack.callback(ended.set)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
 def _pump(stack: contextlib.ExitStack, stream: IO[str], take: Callable[[str], None]) -> threading.Thread:
     """Feed a text stream to ``take`` line by line from a thread of its own; joined when ``stack`` closes."""
 
@@ -207,6 +255,19 @@ def _pump(stack: contextlib.ExitStack, stream: IO[str], take: Callable[[str], No
     thread.start()
     stack.callback(thread.join, 1.0)
     return thread
+
+
+@contextlib.contextmanager
+def _killed(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End the process when the block is left by an exception. Ctrl-C has reached it too: it gets a moment to end."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE_S)
+        process.kill()
+        process.wait()
+        raise
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from jetsonx.errors import BuildError
 from jetsonx.runner import Completed, Runner
 
 _STATE = "state.json"
+_LOG_LINES = 10_000  # of a failed step, searched for known failures: the first error is often far above the last words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +67,19 @@ def run_plan(plan: BuildPlan, out: Path, *, key: str, targets: str, runner: Runn
 
 
 def _run(step: Step, targets: str, runner: Runner, console: Console) -> None:
-    def show(line: str) -> None:
+    log: deque[str] = deque(maxlen=_LOG_LINES)
+
+    def take(line: str) -> None:
+        log.append(line)
         if console.verbosity > 0:
             console.err(line)
 
-    done = runner.run(step.command, on_line=show)
+    done = runner.run(step.command, on_line=take)
     if not done.ok:
-        raise _failure(step, targets, done)
+        raise _failure(step, targets, done, "\n".join(log))
 
 
-def _failure(step: Step, targets: str, done: Completed) -> BuildError:
+def _failure(step: Step, targets: str, done: Completed, log: str) -> BuildError:
     ended = f"ended by signal {-done.status}" if done.status < 0 else f"exit status {done.status}"
     hint = "the lines above are the program's own; jetsonx -v build shows every command, ready to paste"
     if "Unsupported gpu architecture" in done.tail:
@@ -83,6 +88,7 @@ def _failure(step: Step, targets: str, done: Completed) -> BuildError:
         f"{step.say} for {targets}: {Path(step.command.argv[0]).name} failed ({ended})",
         details=done.tail,
         hint=hint,
+        log=log,
     )
 
 

@@ -24,7 +24,11 @@ _COMMANDS = {
     "sysroot": "sysroot",
     "env": "env",
     "build": "build",
+    "dockerfile": "dockerfile",
     "run": "run",
+    "doctor": "doctor",
+    "binfmt": "binfmt",
+    "explain": "explain",
 }
 _HELP = {
     "demo": "The main job end to end, in a scratch directory.",
@@ -33,7 +37,11 @@ _HELP = {
     "sysroot": "Fetch, list, check and remove sysroots.",
     "env": "Print the cross tools for people who drive the compiler themselves.",
     "build": "Build the project, check the result and pack the image.",
+    "dockerfile": "Print a Dockerfile that builds the project, for docker buildx build.",
     "run": "Start the built program under QEMU user emulation.",
+    "binfmt": "Let this kernel start AArch64 programs: status, install, remove.",
+    "doctor": "Say what this host can do, what it lacks, and what mends it.",
+    "explain": "Say what is known about the failures in a log.",
 }
 _INTERRUPTED = 130
 _FAULTS_OF_THE_HOST = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EIO}
@@ -113,12 +121,17 @@ def main() -> NoReturn:
 
 
 def _show(error: JetsonxError) -> None:
-    """Message, the other program's own words, and what to type next."""
+    """The other program's own words, the message, what to type next, and what is known about such failures."""
     if error.details:
         click.echo(error.details.rstrip(), err=True)
     click.echo(f"Error: {error.message}", err=True)
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
+    if log := error.log or error.details:
+        from jetsonx.host.explain import explain, render_matches
+
+        if lines := render_matches(explain(log), numbered=False):
+            click.echo("\n".join(["", *lines]), err=True)
 
 
 def _show_unexpected(error: Exception) -> int:

@@ -53,3 +53,24 @@ def test_what_the_reader_raises_ends_the_program() -> None:
 def test_a_reader_may_stop_early() -> None:
     done = Runner().run(Command(argv=("yes",)), stdout=lambda stream: None)
     assert not done.ok
+
+
+def test_a_watched_program_still_reaches_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    seen: list[bytes] = []
+    code = "import sys; print('out'); sys.stderr.write('e' * 300_000); sys.exit(9)"
+    assert Runner().replace(python(code), watch=seen.append) == 9
+    out, err = capfd.readouterr()
+    assert (out, err) == ("out\n", "e" * 300_000)
+    assert b"".join(seen) == err.encode()
+
+
+def test_a_watched_program_may_leave_another_behind(capfd: pytest.CaptureFixture[str]) -> None:
+    started = time.monotonic()
+    script = "echo last words >&2; sleep 20 & exit 3"
+    assert Runner().replace(Command(argv=("sh", "-c", script)), watch=lambda _: None) == 3
+    assert time.monotonic() - started < 10
+    assert capfd.readouterr().err == "last words\n"
+
+
+def test_a_watched_program_that_a_signal_ended_has_a_shells_status() -> None:
+    assert Runner().replace(Command(argv=("sh", "-c", "kill -9 $$")), watch=lambda _: None) == 137

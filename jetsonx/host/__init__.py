@@ -1,0 +1,1 @@
+"""What this workstation has and lacks: the parts a build leans on that are not jetsonx's own."""

@@ -1,0 +1,241 @@
+"""Generated Dockerfiles: what stands in them for each line and build system, and how odd names are spelled."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from jetsonx.catalog import load_catalog, resolve_target
+from jetsonx.cli import cli
+from jetsonx.dockerfile import Dockerfile, Strategy, load_toolchain_images, plan_dockerfile, render_dockerfile
+from jetsonx.dockerfile.images import ToolchainImage, pinned
+from jetsonx.dockerfile.plan import resolve_strategy
+from jetsonx.dockerfile.quote import docker_word, json_words, shell_glob, shell_lines, shell_word
+from jetsonx.errors import ConfigError
+from jetsonx.project import Project, parse_project
+from jetsonx.project.lock import EMPTY_LOCK, Lock, LockedSysroot
+from tests.unit.golden import check_golden
+
+CMAKE = 'system = "cmake"\noutputs = ["saxpy", "libsaxpy.so*"]'
+LINES = {"r35": "orin-nano@35.6.1", "r36": "orin-nano@36.4.3", "r38": "agx-thor@38.2", "r39": "orin-nano@39.2"}
+STRATEGIES: tuple[Strategy, ...] = ("cross", "emulate", "native")
+DIGEST = f"sha256:{'ab' * 32}"
+
+
+def project(build: str = CMAKE, rest: str = '[image]\nentrypoint = ["saxpy"]') -> Project:
+    return parse_project(f'[project]\nname = "saxpy"\n[build]\n{build}\n{rest}\n', Path("/home/me/saxpy/jetsonx.toml"))
+
+
+def plan(
+    of: Project,
+    *targets: str,
+    strategy: Strategy = "cross",
+    lock: Lock | None = None,
+    toolchains: tuple[ToolchainImage, ...] | None = None,
+    context: bool = False,
+) -> Dockerfile:
+    found = [resolve_target(load_catalog(), name) for name in targets or ("orin-nano@39.2",)]
+    images = load_toolchain_images() if toolchains is None else toolchains
+    return plan_dockerfile(of, found, strategy=strategy, toolchains=images, lock=lock, context=context)
+
+
+def text(of: Project, *targets: str, strategy: Strategy = "cross", context: bool = False) -> str:
+    return render_dockerfile(plan(of, *targets, strategy=strategy, context=context))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("line", LINES)
+def test_every_line_by_every_strategy(line: str, strategy: Strategy) -> None:
+    check_golden(f"dockerfile/{line}-{strategy}.txt", text(project(), LINES[line], strategy=strategy))
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        (
+            "cuda",
+            'system = "cuda"\nsources = ["src/**/*.cu"]\ninclude = ["inc", "/usr/include/x"]\nlink = ["-lcublas"]',
+        ),
+        ("make", 'system = "make"\nargs = ["V=1"]\ntargets = ["all"]\noutputs = ["saxpy"]\njobs = 3'),
+        ("meson", 'system = "meson"\nargs = ["-Dgui=false"]\noutputs = ["saxpy"]'),
+        ("command", 'system = "command"\ncommand = ["./configure", "make\\nmake check"]\noutputs = ["saxpy"]'),
+    ],
+)
+def test_every_build_system(name: str, build: str) -> None:
+    made = text(project(build), "orin-nano@39.2", "agx-thor@39.2")
+    assert "compute_110,code=[sm_110,compute_110]" in made
+    check_golden(f"dockerfile/system-{name}.txt", made)
+
+
+def test_everything_an_image_can_say() -> None:
+    image = """
+    base = "nvcr.io/nvidia/l4t-jetpack:r36.4.0"
+    entrypoint = ["saxpy", "--serve"]
+    cmd = ["a b"]
+    env = { MODE = "fast" }
+    labels = { "com.example.team" = "vision" }
+    workdir = "/data"
+    user = "1000:1000"
+    files = ["models/**"]
+    expose = [8080]
+    """
+    rest = f'[image]\n{image}\n[deploy]\nhealth = {{ command = ["saxpy", "--self-test"], timeout_s = 7 }}'
+    check_golden("dockerfile/image.txt", text(project(CMAKE, rest), "orin-nano@36.4"))
+
+
+def test_named_context_takes_the_place_of_the_image() -> None:
+    made = text(project(), context=True)
+    check_golden("dockerfile/context.txt", made)
+    assert "AS l4t" not in made
+    assert "from=sysroot,target=/sysroot" in made
+
+
+def test_packages_of_the_target_are_unpacked_in_a_cross_build_and_installed_in_an_emulated_one() -> None:
+    of = project(CMAKE, '[image]\nentrypoint = ["saxpy"]\n[sysroot]\npackages = ["libopencv-dev"]')
+    assert "--download-only libopencv-dev" in text(of)
+    assert "pkg-config libopencv-dev \\\n" in text(of, strategy="emulate")
+
+
+def test_the_same_project_gives_the_same_bytes() -> None:
+    assert text(project(), "agx-thor@39.2", "orin-nano@39.2") == text(project(), "agx-thor@39.2", "orin-nano@39.2")
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_nothing_is_left_open(strategy: Strategy) -> None:
+    made = text(project(), strategy=strategy)
+    assert "{{" not in made
+    assert "{%" not in made
+    assert "\n\n\n" not in made
+    assert made.endswith("\n")
+    assert not [line for line in made.splitlines() if line != line.rstrip()]
+
+
+def test_images_are_pinned_where_a_digest_is_known() -> None:
+    assert "l4t-jetpack:r36.4.0@sha256:34ccf0f3" in plan(project(), "orin-nano@36.4").l4t_image
+    assert "@" not in plan(project(), "orin-nano@36.3").l4t_image
+    pinned_image = ToolchainImage(
+        cuda="12.2", suite="jammy", reference="r/cuda:1", confidence="reported", sources=(), digest=DIGEST
+    )
+    assert plan(project(), "orin-nano@36.3", toolchains=(pinned_image,)).toolchain_image == f"r/cuda:1@{DIGEST}"
+    assert pinned(f"x@{DIGEST}", "sha256:cd") == f"x@{DIGEST}"
+
+
+def test_the_lock_pins_the_image_that_a_sysroot_was_made_of() -> None:
+    reference = "nvcr.io/nvidia/l4t-jetpack:r36.3.0"
+    entry = LockedSysroot(release="36.3.0", key="k", source="image", origin=reference, manifest=DIGEST)
+    locked = plan(project(), "orin-nano@36.3", lock=EMPTY_LOCK.with_sysroot(entry))
+    assert locked.l4t_image == f"{reference}@{DIGEST}"
+    other = replace(entry, origin="example.com/mine:1")
+    assert plan(project(), "orin-nano@36.3", lock=EMPTY_LOCK.with_sysroot(other)).l4t_image == reference
+
+
+@pytest.mark.parametrize("release", ["nano@32.7.1", "xavier-nx@34.1.1"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_lines_whose_images_hold_no_cuda_are_refused(release: str, strategy: Strategy) -> None:
+    with pytest.raises(ConfigError, match="image with CUDA's headers"):
+        plan(project(), release, strategy=strategy)
+
+
+def test_what_a_dockerfile_cannot_do_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"build\.override_arch"):
+        plan(project(f"{CMAKE}\noverride_arch = true"))
+    with pytest.raises(ConfigError, match="has no sysroot"):
+        plan(project(), strategy="emulate", context=True)
+    with pytest.raises(ConfigError, match="no x86-64 image with CUDA 13"):
+        plan(project(), toolchains=())
+    with pytest.raises(ConfigError, match=r"image\.entrypoint: missing"):
+        plan(project('system = "make"\noutputs = ["bin/*"]', ""))
+    with pytest.raises(ConfigError, match=r"target\.cuda"):
+        plan(project(CMAKE, '[target]\nmodules = ["orin-nano"]\nl4t = "36.4"\ncuda = "12.4"'))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "entrypoint", "expected"),
+    [
+        ('["saxpy"]', "", ("/opt/saxpy/saxpy",)),
+        ('["bin/tool"]', '["tool", "-v"]', ("/opt/saxpy/bin/tool", "-v")),
+        ('["dist"]', '["dist/app"]', ("/opt/saxpy/dist/app",)),
+        ('["./a b"]', '["./a b"]', ("/opt/saxpy/a b",)),
+        ('["lib*.so"]', '["/usr/bin/python3"]', ("/usr/bin/python3",)),
+    ],
+)
+def test_the_entrypoint_is_a_path_in_the_image(outputs: str, entrypoint: str, expected: tuple[str, ...]) -> None:
+    rest = f"[image]\nentrypoint = {entrypoint}" if entrypoint else ""
+    assert plan(project(f'system = "make"\noutputs = {outputs}', rest)).entrypoint == expected
+
+
+@pytest.mark.parametrize("word", ["", "a b", "it's", '"', "$HOME", "a\\", "#x", "\\n", "ü", "`id`", "<<EOF", "!x"])
+def test_words_survive_their_readers(word: str) -> None:
+    assert shlex.split(shell_word(word)) == [word]
+    inner = docker_word(word)[1:-1]
+    assert inner.replace('\\"', '"').replace("\\$", "$").replace("\\\\", "\\") == word
+    assert json_words([word]).count("\n") == 0
+
+
+def test_quotes_are_as_each_reader_wants_them() -> None:
+    assert docker_word('say "$HOME" \\') == r'"say \"\$HOME\" \\"'
+    assert shell_glob("a b/*.so") == "'a b/*.so'"
+    assert shell_glob("x\\*") == r"'x[\\]*'"
+    assert json_words(["ü", "line\nbreak", '"']) == r'["ü", "line\nbreak", "\""]'
+    assert shell_lines("a\n\n it's") == "a \\\n      '' \\\n      ' it'\"'\"'s'"
+
+
+@pytest.mark.parametrize("quote", [shell_word, shell_glob, docker_word])
+@pytest.mark.parametrize("word", ["a\nRUN rm -rf /", "a\r\nb", "\n"])
+def test_no_value_begins_an_instruction_of_its_own(quote: object, word: str) -> None:
+    assert callable(quote)
+    with pytest.raises(ConfigError, match="line break"):
+        quote(word)
+
+
+def test_hostile_values_stay_values() -> None:
+    rest = '[image]\nentrypoint = ["x"]\nworkdir = "/a b$"\nlabels = { a = "\\"\\\\" }\ncmd = ["\\nRUN id"]'
+    made = text(project('system = "make"\nargs = ["A=`id`", "# no"]\nenv = { E = "$(id)" }\noutputs = ["x"]', rest))
+    assert "'A=`id`' '# no'" in made
+    assert 'ENV E="\\$(id)"\n' in made
+    assert 'WORKDIR "/a b\\$"\n' in made
+    assert not [line for line in made.splitlines() if line.startswith("RUN id")]
+
+
+def test_strategies_by_name() -> None:
+    assert [resolve_strategy(name) for name in ("auto", "cross", "emulate", "native")] == ["cross", *STRATEGIES]
+    with pytest.raises(ConfigError, match="unknown strategy"):
+        resolve_strategy("cloud")
+
+
+def test_every_release_with_cuda_in_its_image_has_a_toolchain_image() -> None:
+    catalog = load_catalog()
+    known = {(image.cuda, image.suite) for image in load_toolchain_images()}
+    for release in catalog.releases:
+        if release.image is not None and release.image.has_cuda:
+            assert (release.cuda_version, catalog.lines[release.line].ubuntu) in known
+    for image in load_toolchain_images():
+        assert set(image.sources) <= set(catalog.sources)
+
+
+def run(tmp_path: Path, *words: str) -> tuple[int, str]:
+    (tmp_path / "jetsonx.toml").write_text(
+        '[project]\nname = "app"\n[target]\ntargets = ["orin-nano@39.2"]\n[build]\nsystem = "cuda"\n'
+    )
+    done = CliRunner().invoke(cli, ["dockerfile", str(tmp_path), *words])
+    if isinstance(done.exception, ConfigError):
+        return done.exception.exit_code, done.exception.message
+    return done.exit_code, done.output
+
+
+def test_command_prints_or_writes(tmp_path: Path) -> None:
+    status, printed = run(tmp_path)
+    assert status == 0
+    assert printed.startswith("# app 0.1.0 for orin-nano@39.2.0: ")
+    assert run(tmp_path, "-o", str(tmp_path / "Dockerfile"))[0] == 0
+    assert (tmp_path / "Dockerfile").read_text() == printed
+
+
+def test_command_is_for_one_release(tmp_path: Path) -> None:
+    status, message = run(tmp_path, "-t", "orin-nano@36.4", "-t", "orin-nano@39.2")
+    assert status == 2
+    assert "one L4T release" in message
