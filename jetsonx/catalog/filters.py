@@ -26,6 +26,10 @@ class Filter:
         """Judge a path relative to the sysroot: ``"usr/include/stdio.h"``."""
         return _pattern(self.keep).fullmatch(path) is not None and _pattern(self.drop).fullmatch(path) is None
 
+    def may_keep(self, path: str) -> bool:
+        """True also for a file that ``drop`` takes out again: a link that is kept may lead to it."""
+        return _pattern(self.keep).fullmatch(path) is not None
+
 
 @lru_cache
 def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:

@@ -27,7 +27,7 @@ from jetsonx.store.tree import Entry, Objects, TreeWriter
 __all__ = ["LayerSource", "LayersDone", "add_layers"]
 
 # Part of every key: raise it when the same layer would give another index.
-_FORMAT = 1
+_FORMAT = 2
 _KIND = "layer"
 
 

@@ -112,7 +112,9 @@ def _run(folder: Path, number: int, job: Job, jobs: Jobs, objects: Objects) -> M
 
 
 def _unpack(index: Path, job: Job, jobs: Jobs, objects: Objects, read: Callable[[int], bytes]) -> Mapping[str, Any]:
-    keeps = jobs.filter.keeps if jobs.filter else None
+    # What the filter drops is stored as well: libpython.a, for one, lies among Python's modules and is linked to from
+    # where libraries are. A second look into the layer would cost more.
+    keeps = jobs.filter.may_keep if jobs.filter else None
     only = None if job.only is None else frozenset(job.only)
     bound = Bound(job.name, job.size_bytes, jobs.ratio)
     try:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from jetsonx.host.binfmt import Binfmt
 
 from jetsonx.cli import cli
 from jetsonx.host.ask import Ask, find_version, is_silent
+from jetsonx.host.binfmt import Binfmt
 from jetsonx.host.doctor import ABILITIES, CHECKS, Diagnosis, Line, diagnose, diagnosis_json, render_diagnosis
 from jetsonx.host.facts import (
     Apt,
