@@ -228,7 +228,9 @@ class Store(CacheDir):
         ``names``, which take the place of the names given for this file before.
         """
         file = str(project_file.absolute())
-        self.remember("project", file, json.dumps({"file": file, "trees": sorted(set(names))}))
+        text = json.dumps({"file": file, "trees": sorted(set(names))})
+        if self.recall("project", file) != text:  # every build says so, and nearly always what it said before
+            self.remember("project", file, text)
 
     def projects(self) -> tuple[Project, ...]:
         """The lock files that were used with this store and are still there."""
