@@ -106,12 +106,21 @@ class Fetcher:
         Raises DownloadError.
         """
         requirements = tuple(pin_requirement(each, constraints, self.pins) for each in tool.requirements)
-        parts = [requirements, constraints, tool.keep, tool.drop, tool.moves, tool.launcher]
-        tree = self.store.find("tool", json.dumps(parts))
+        key = _tool_key(tool, requirements, constraints)
+        tree = self.store.find("tool", key)
+        if tree is None and requirements != tool.requirements:
+            # The build that wrote the lock asked without pins: what it got then may be what the lock pins now.
+            tree = self._as_pinned(self.store.find("tool", _tool_key(tool, tool.requirements, constraints)))
         if tree is None:
-            tree = self._make(tool, json.dumps(parts), requirements, constraints)
+            tree = self._make(tool, key, requirements, constraints)
         self.used.extend(wheel_from_json(each) for each in tree.info["wheels"])
         return tree.path
+
+    def _as_pinned(self, tree: Tree | None) -> Tree | None:
+        """The tree, if it is made of exactly the wheels that are pinned."""
+        pinned = {(pin.name, pin.version, pin.sha256) for pin in self.pins}
+        wheels = [wheel_from_json(each) for each in tree.info["wheels"]] if tree is not None else []
+        return tree if wheels and pinned.issuperset((each.name, each.version, each.sha256) for each in wheels) else None
 
     def fetch_compiler(self, toolkit: str) -> Path:
         """The x86-64 nvcc of a toolkit ("12.6.3") from NVIDIA's archives, laid out as a toolkit.
@@ -162,6 +171,10 @@ class Fetcher:
 def place_compiler(path: str) -> str | None:
     """Where a file of the compiler's archives goes in its tree; None when it is not kept."""
     return path if path.startswith(("bin/", "nvvm/bin/", "nvvm/libdevice/")) or path == "LICENSE" else None
+
+
+def _tool_key(tool: Tool, requirements: tuple[str, ...], constraints: tuple[str, ...]) -> str:
+    return json.dumps([requirements, constraints, tool.keep, tool.drop, tool.moves, tool.launcher])
 
 
 def place_file(tool: Tool, path: str) -> str | None:
