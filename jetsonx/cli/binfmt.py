@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import os
 
 import click
 
@@ -20,47 +20,50 @@ def command() -> None:
 @options.as_json
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> None:
-    """Say which interpreter serves AArch64, and start a tiny program to prove it. Exits with 1 when none does."""
-    from jetsonx.host.binfmt import probe_binfmt, prove
+    """Say which interpreter serves AArch64, and what is known against it; start a tiny program to prove it.
+
+    Exit status 1 when that program does not start.
+    """
+    from jetsonx.host.binfmt_install import root_line
+    from jetsonx.host.binfmt_status import probe_status, render_status, status_json
 
     obj: Context = ctx.obj
-    found = probe_binfmt()
-    with obj.store.scratch() as scratch:
-        works = prove(scratch, obj.runner)
-    if as_json:
-        obj.console.out(json.dumps({"schema": 1, **asdict(found), "works": works}, indent=2))
-    else:
-        if not found.mounted:
-            obj.console.out("binfmt_misc is not mounted (mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc)")
-        elif found.name is None:
-            obj.console.out("no interpreter is registered for AArch64")
-        else:
-            state = "" if found.enabled else ", disabled"
-            obj.console.out(f"{found.name}: {found.interpreter}, flags {found.flags or 'none'}{state}")
-            if "F" not in found.flags:
-                obj.console.out("without the flag F it does not serve containers, which do not hold the interpreter")
-        obj.console.out("an AArch64 program starts" if works else "an AArch64 program does not start")
-        if not works:
-            obj.console.say("hint: sudo jetsonx binfmt install")
-    if not works:
+    found = probe_status(obj.runner, os.environ)
+    lines = [json.dumps(status_json(found), indent=2)] if as_json else render_status(found)
+    for line in lines:
+        obj.console.out(line)
+    if not found.serves_containers and not found.is_desktop:
+        obj.console.say(f"hint: {root_line('install')}")
+    if not found.works:
         ctx.exit(1)
 
 
 @command.command()
 @click.pass_obj
 def install(obj: Context) -> None:
-    """Register this host's qemu-aarch64-static, else tonistiigi/binfmt's; nothing when it works already. Takes root."""
-    from jetsonx.host.binfmt import install as register
+    """Register this host's QEMU, else tonistiigi/binfmt's by docker; nothing when that works already. Takes root.
 
-    with obj.store.scratch() as scratch:
-        obj.console.out(register(scratch, obj.runner))
+    It is told what is done before it is, and it lasts until the next boot.
+    """
+    from jetsonx.host.binfmt_install import find_interpreter, plan_install
+    from jetsonx.host.binfmt_install import install as carry_out
+    from jetsonx.host.binfmt_status import probe_status
+
+    plan = plan_install(probe_status(obj.runner, os.environ), find_interpreter())
+    if plan.nothing:
+        obj.console.out(f"nothing to do: {plan.nothing}")
+        return
+    for step in plan.steps:
+        obj.console.say(f"+ {step}")
+    name = carry_out(plan, obj.runner)
+    obj.console.out(f"{name} serves AArch64, and an AArch64 program was started; until the next boot")
 
 
 @command.command()
 @click.pass_obj
 def remove(obj: Context) -> None:
-    """Take away what `install` registered, and nothing else. Takes root."""
-    from jetsonx.host.binfmt import NAME
-    from jetsonx.host.binfmt import remove as withdraw
+    """Take back what `install` did, and nothing else. Takes root."""
+    from jetsonx.host.binfmt_install import remove as take_back
 
-    obj.console.out(f"{NAME} is removed" if withdraw() else f"{NAME} is not registered: nothing to remove")
+    for line in take_back(obj.runner) or ("nothing to remove: jetsonx has registered nothing here",):
+        obj.console.out(line)

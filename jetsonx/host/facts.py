@@ -11,6 +11,8 @@ from jetsonx.toolchain.compiler import Kind
 
 DESKTOP = "Docker Desktop"
 """The operating system that Docker Desktop's engine names: a virtual machine of its own."""
+DESKTOP_CONTEXT = "desktop-linux"
+"""The context that leads to it, also while it does not run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +137,7 @@ class Docker:
     @property
     def is_desktop(self) -> bool:
         """True for Docker Desktop."""
-        return self.operating_system == DESKTOP
+        return self.operating_system == DESKTOP or self.context == DESKTOP_CONTEXT
 
     @property
     def is_local(self) -> bool:

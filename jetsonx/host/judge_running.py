@@ -56,11 +56,17 @@ def judge_binfmt(facts: HostFacts) -> Finding:
     return Finding(status="ok", found=f"{found}, registered by a container, version unknown")
 
 
-def _with_doubts(facts: HostFacts, found: str, version: str) -> Finding:
+def doubts_about_qemu(version: str, *, kernel: str, distribution: str) -> list[str]:
+    """What is reported against a version of QEMU's user emulation, and against emulating on this kernel."""
     doubts = [_BAD_QEMU[version]] if version in _BAD_QEMU else []
-    ubuntu = re.match(r"6\.8\.0-(\d+)-", facts.kernel)
-    if facts.distribution == "ubuntu" and ubuntu and int(ubuntu[1]) > _LAST_GOOD_UBUNTU_6_8:
+    ubuntu = re.match(r"6\.8\.0-(\d+)-", kernel)
+    if distribution == "ubuntu" and ubuntu and int(ubuntu[1]) > _LAST_GOOD_UBUNTU_6_8:
         doubts.append(f"emulated programs are reported to crash on kernels after 6.8.0-{_LAST_GOOD_UBUNTU_6_8}")
+    return doubts
+
+
+def _with_doubts(facts: HostFacts, found: str, version: str) -> Finding:
+    doubts = doubts_about_qemu(version, kernel=facts.kernel, distribution=facts.distribution)
     if not doubts:
         return Finding(status="ok", found=found)
     mend = Mend(

@@ -68,7 +68,7 @@ def probe_host(runner: Runner, environ: Mapping[str, str], root: Path = Path("/"
         codename=apt_host.codename,
         packages=packages.result(),
         user=_user(),
-        jetsonx=_jetsonx(),
+        jetsonx=own_words(),
         memory_bytes=_memory(root),
         cache=_cache(environ),
         python=python.result(),
@@ -84,7 +84,7 @@ def probe_host(runner: Runner, environ: Mapping[str, str], root: Path = Path("/"
     )
 
 
-def _jetsonx() -> tuple[str, ...]:
+def own_words() -> tuple[str, ...]:
     """How jetsonx is started again, also by sudo, whose PATH is another."""
     program = Path(sys.executable).with_name("jetsonx")
     return (str(program),) if os.access(program, os.X_OK) else (sys.executable, "-m", "jetsonx")
