@@ -45,11 +45,12 @@ NVVMIR_LIBRARY_DIR = $(TOP)/nvvm/libdevice
 LD_LIBRARY_PATH += $(TOP)/lib:
 PATH            += $(CICC_PATH):$(_HERE_):
 INCLUDES        +=  "-I$(TOP)/$(_TARGET_DIR_)/include" $(_SPACE_)
-SYSTEM_INCLUDES +=  "-isystem" "$(TOP)/$(_TARGET_DIR_)/include/cccl" $(_SPACE_)
-LIBRARIES        =+ $(_SPACE_) "-L$(TOP)/$(_TARGET_DIR_)/lib/stubs" "-L$(TOP)/$(_TARGET_DIR_)/lib"
+{cccl}LIBRARIES        =+ $(_SPACE_) "-L$(TOP)/$(_TARGET_DIR_)/lib/stubs" "-L$(TOP)/$(_TARGET_DIR_)/lib"
 CUDAFE_FLAGS    +=
 PTXAS_FLAGS     +=
 """
+# Where CUDA 13 keeps Thrust, CUB and libcu++; before, they lay in include itself.
+_CCCL = 'SYSTEM_INCLUDES +=  "-isystem" "$(TOP)/$(_TARGET_DIR_)/include/cccl" $(_SPACE_)\n'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +243,9 @@ def _write(plan: SdkPlan, root: Path, sdk: Sdk) -> None:
     _script(cuda / "libexec/nvlink", "nvlink", names)
     _script(cuda / "libexec/cudafe++", "frontend", names)
     _script(cuda / "nvvm/bin/cicc", "frontend", names)
-    (cuda / "libexec/nvcc.profile").write_text(_PROFILE)
+    # CMake takes the directory from here, and refuses one that is not there.
+    has_cccl = (plan.cuda_targets / "include/cccl").is_dir()
+    (cuda / "libexec/nvcc.profile").write_text(_PROFILE.format(cccl=_CCCL if has_cccl else ""))
     for name in _COMPILERS:
         _script(root / "bin" / name, "compiler", names)
     for name in _VERSIONED:
