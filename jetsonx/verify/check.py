@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Protocol
 
+from jetsonx.elf.facts import ElfFacts, FileFacts, VersionNeed
 from jetsonx.verify.device import judge_device
-from jetsonx.verify.elf import ElfFacts, VersionNeed
-from jetsonx.verify.facts import FileFacts
 from jetsonx.verify.report import Finding, Report, Severity, sort_findings, version_number
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from jetsonx.verify.facts import FileFacts
-from jetsonx.verify.fatbin import Entry, Fatbin
+from jetsonx.elf.facts import Entry, Fatbin, FileFacts
 from jetsonx.verify.report import Finding, Severity
 
 _THOR_NAMES = {101, 110}

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from jetsonx.elf.facts import ElfFacts, UnreadableElfError, VersionNeed
+from jetsonx.elf.load import load_file, read_elf
 from jetsonx.verify.check import Libraries, Target, is_too_new, judge
-from jetsonx.verify.elf import ElfFacts, UnreadableElfError, VersionNeed, read_elf
-from jetsonx.verify.facts import load_file
 from jetsonx.verify.report import Report
 
 _RUNTIMES = ("libstdc++.so.6", "libgcc_s.so.1")

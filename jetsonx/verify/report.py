@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from jetsonx.verify.elf import ElfFacts
-from jetsonx.verify.facts import FileFacts
+from jetsonx.elf.facts import ElfFacts, FileFacts
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")

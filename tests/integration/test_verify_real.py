@@ -14,11 +14,10 @@ import pytest
 
 from jetsonx.console import Console
 from jetsonx.effects import Effects
+from jetsonx.elf.load import load_file, read_elf
 from jetsonx.runner import Runner
 from jetsonx.store.store import Store
 from jetsonx.toolchain.tools import Fetcher, Tool
-from jetsonx.verify.elf import read_elf
-from jetsonx.verify.facts import load_file
 from jetsonx.verify.outputs import check_outputs
 from tests.elf.synthetic import FakeTarget
 from tests.integration.conftest import Need, Run

@@ -7,10 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from jetsonx.elf.facts import ElfFacts, Entry, Fatbin, FileFacts, VersionNeed
 from jetsonx.verify.check import Libraries, judge
-from jetsonx.verify.elf import ElfFacts, VersionNeed
-from jetsonx.verify.facts import FileFacts
-from jetsonx.verify.fatbin import Entry, Fatbin
 from jetsonx.verify.report import Finding, Report
 from tests.elf.synthetic import FakeTarget
 

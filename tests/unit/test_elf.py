@@ -10,7 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jetsonx.verify.elf import ElfFacts, UnreadableElfError, VersionNeed, is_elf, parse_elf, read_elf
+from jetsonx.elf.facts import ElfFacts, UnreadableElfError, VersionNeed
+from jetsonx.elf.load import is_elf, read_elf
+from jetsonx.elf.opinion import parse_elf
 from tests.elf.synthetic import (
     CUDA,
     EXEC,

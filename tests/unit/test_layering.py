@@ -21,7 +21,7 @@ ALLOWED = {
     "http.client": set[str](),
     "click": {"cli/"},
     "tqdm": {"console.py"},
-    "elftools": {"verify/elf.py"},
+    "elftools": {"elf/opinion.py"},
     "filelock": {"store/cachedir.py"},
     "platformdirs": {"net/mirrors.py", "store/cachedir.py"},
 }
@@ -39,6 +39,8 @@ LAYERS = (
     "effects",
     "packages",
     "rootfs",
+    "elf",
+    "artifact",
     "sysroot",
     "toolchain",
     "dockerfile",
@@ -50,11 +52,15 @@ LAYERS = (
 )
 # Modules in which everything is computed: they read no file, no environment and no clock.
 PURE = {
+    "artifact/tree.py",
     "build/plan.py",
     "build/lockfile.py",
     "catalog/target.py",
     "catalog/suites.py",
     "dockerfile/plan.py",
+    "elf/archive.py",
+    "elf/facts.py",
+    "elf/fatbin.py",
     "dockerfile/quote.py",
     "registry/manifest.py",
     "registry/reference.py",

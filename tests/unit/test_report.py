@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 
-from jetsonx.verify.elf import ElfFacts, VersionNeed
-from jetsonx.verify.facts import FileFacts
-from jetsonx.verify.fatbin import Entry, Fatbin
+from jetsonx.elf.facts import ElfFacts, Entry, Fatbin, FileFacts, VersionNeed
 from jetsonx.verify.report import (
     Finding,
     Report,

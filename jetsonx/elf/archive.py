@@ -6,7 +6,7 @@ import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jetsonx.verify.elf import UnreadableElfError
+from jetsonx.elf.facts import UnreadableElfError
 
 _MAGIC = b"!<arch>\n"
 _THIN_MAGIC = b"!<thin>\n"

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 from typing import IO, Any, cast
 
-ELF_MAGIC = b"\x7fELF"
+from jetsonx.elf.facts import ELF_MAGIC, ElfFacts, Section, UnreadableElfError, VersionNeed
 
 _MAX_HEADERS = 200_000  # section or program headers; a -ffunction-sections object of a huge unit stays under this
 _MAX_TAGS = 10_000  # dynamic tags, version entries
@@ -28,88 +27,13 @@ _MACHINES |= {"EM_CUDA": "CUDA", "EM_RISCV": "RISC-V", "EM_PPC64": "PowerPC64"}
 _TYPES = {"ET_REL": "relocatable", "ET_EXEC": "executable", "ET_DYN": "shared", "ET_CORE": "core"}
 
 
-class UnreadableElfError(Exception):
-    """The file is damaged, cut off or not what its first bytes say. A finding, never a traceback."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionNeed:
-    """A symbol version that ``library`` has to define. ``symbols``: the first few that need it, when asked for."""
-
-    library: str
-    version: str
-    is_weak: bool = False
-    symbols: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """Where the bytes of a section lie in the file."""
-
-    name: str
-    offset: int
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ElfFacts:
-    """What one ELF file is and what it asks of the system it runs on.
-
-    ``type`` is "executable" (fixed address), "shared" (libraries and position-independent programs), "relocatable"
-    or "core". ``machine`` is a readable name, "AArch64" for every Jetson. ``rpath`` and ``runpath`` are as written,
-    colons included. ``has_exec_stack`` is None when the file does not say.
-    """
-
-    machine: str
-    bits: int
-    endianness: str
-    type: str
-    flags: int = 0
-    abi_version: int = 0
-    interpreter: str | None = None
-    soname: str | None = None
-    needed: tuple[str, ...] = ()
-    rpath: str | None = None
-    runpath: str | None = None
-    version_needs: tuple[VersionNeed, ...] = ()
-    version_definitions: tuple[str, ...] = ()
-    has_dynamic: bool = False
-    has_exec_stack: bool | None = None
-    is_stripped: bool = True
-    sections: tuple[Section, ...] = ()
-
-
-def _nothing(need: VersionNeed) -> bool:  # noqa: ARG001 - the shape of a predicate
+def no_need(need: VersionNeed) -> bool:  # noqa: ARG001 - the shape of a predicate
+    """False: no need is to be explained."""
     return False
 
 
-def is_elf(path: Path) -> bool:
-    """True when ``path`` is a regular file that begins as an ELF file does. Raises OSError."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        return stream.read(4) == ELF_MAGIC
-
-
-def read_elf(path: Path, *, explain: Callable[[VersionNeed], bool] = _nothing) -> ElfFacts:
-    """Read the facts of the ELF file at ``path``.
-
-    A version need for which ``explain`` says True comes with the names of the symbols that need it: that takes a walk
-    over the symbol table, so ask only for those worth telling about.
-
-    Raises UnreadableElfError (also for an empty file), OSError.
-    """
-    with path.open("rb") as stream:
-        try:
-            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError:
-            raise UnreadableElfError("the file is empty") from None
-        with data:
-            return parse_elf(data, explain=explain)
-
-
-def parse_elf(data: bytes | mmap.mmap, *, explain: Callable[[VersionNeed], bool] = _nothing) -> ElfFacts:
-    """Facts of the ELF file whose bytes are ``data``; see :func:`read_elf`. Raises UnreadableElfError."""
+def parse_elf(data: bytes | mmap.mmap, *, explain: Callable[[VersionNeed], bool] = no_need) -> ElfFacts:
+    """Facts of the ELF file whose bytes are ``data``; ``explain`` as in ``read_elf``. Raises UnreadableElfError."""
     try:
         return _Reader(data).facts(explain)
     except UnreadableElfError:

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from jetsonx.verify.elf import ELF_MAGIC, Section, UnreadableElfError
+from jetsonx.elf.facts import ELF_MAGIC, Entry, Fatbin, Section, UnreadableElfError
 
 FATBIN_MAGIC = struct.pack("<IHH", 0xBA55ED50, 1, 16)
 """The first 8 bytes of every fat binary: magic number, version, size of the header."""
@@ -28,44 +28,6 @@ _STUB_MAX_BYTES = 1 << 20  # code without kernels is a few kB; what is larger ho
 _ZSTD_WINDOW_BYTES = 1 << 23  # what the highest ordinary zstd level uses; a frame that wants more is not nvcc's
 
 Buffer = bytes | mmap.mmap
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """Code for one GPU architecture.
-
-    ``kind`` is "cubin" (machine code), "ptx", "ltoir" (for the device link) or "other". ``sm`` is the plain number, 87;
-    ``variant`` is "a" (that architecture only), "f" (its family) or "". ``isa`` is the PTX version, for PTX.
-    ``size_bytes`` is what the entry takes in the file; ``compression`` is "lz4", "zstd" or "".
-    """
-
-    kind: str
-    sm: int
-    variant: str = ""
-    isa: tuple[int, int] | None = None
-    size_bytes: int
-    compression: str = ""
-    is_debug: bool = False
-
-    @property
-    def name(self) -> str:
-        """The architecture as nvcc spells it: ``sm_87``, ``compute_110f``, ``lto_87``."""
-        prefix = {"ptx": "compute", "ltoir": "lto"}.get(self.kind, "sm")
-        return f"{prefix}_{self.sm}{self.variant}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fatbin:
-    """The device code of one translation unit or of the device link, at ``offset`` of the file.
-
-    ``has_kernels`` is False for the empty shell that the device link leaves in programs without relocatable code, and
-    for units that launch nothing: for which GPUs these are does not matter.
-    """
-
-    offset: int
-    entries: tuple[Entry, ...]
-    has_kernels: bool
-    is_relocatable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

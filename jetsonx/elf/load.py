@@ -4,34 +4,46 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from jetsonx.verify.archive import ARCHIVE_MAGICS, iter_members
-from jetsonx.verify.elf import ELF_MAGIC, ElfFacts, Section, UnreadableElfError, VersionNeed, parse_elf
-from jetsonx.verify.fatbin import FATBIN_MAGIC, Entry, Fatbin, read_fatbins
+from jetsonx.elf.archive import ARCHIVE_MAGICS, iter_members
+from jetsonx.elf.facts import (
+    ELF_MAGIC,
+    ElfFacts,
+    Entry,
+    Fatbin,
+    FileFacts,
+    Section,
+    UnreadableElfError,
+    VersionNeed,
+)
+from jetsonx.elf.fatbin import FATBIN_MAGIC, read_fatbins
+from jetsonx.elf.opinion import no_need, parse_elf
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileFacts:
-    """One file: ``kind`` is "elf", "archive" (static library), "fatbin", "other" or "unreadable" (``reason`` says why).
+def is_elf(path: Path) -> bool:
+    """True when ``path`` is a regular file that begins as an ELF file does. Raises OSError."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(4) == ELF_MAGIC
 
-    ``path`` is relative to the output directory. ``members`` are the ELF files inside an archive, by name; ``elf`` is
-    set for "elf" only. ``fatbins`` are those of the file and of all members.
+
+def read_elf(path: Path, *, explain: Callable[[VersionNeed], bool] = no_need) -> ElfFacts:
+    """Read the facts of the ELF file at ``path``.
+
+    A version need for which ``explain`` says True comes with the names of the symbols that need it: that takes a walk
+    over the symbol table, so ask only for those worth telling about.
+
+    Raises UnreadableElfError (also for an empty file), OSError.
     """
-
-    path: str
-    kind: str
-    reason: str = ""
-    elf: ElfFacts | None = None
-    members: tuple[tuple[str, ElfFacts], ...] = ()
-    fatbins: tuple[Fatbin, ...] = ()
-
-    @property
-    def device_code(self) -> tuple[Fatbin, ...]:
-        """The fat binaries whose kernels will run: in a linked file, relocatable ones do not."""
-        is_linked = self.elf is not None and self.elf.type != "relocatable"
-        return tuple(x for x in self.fatbins if x.has_kernels and not (is_linked and x.is_relocatable))
+    with path.open("rb") as stream:
+        try:
+            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:
+            raise UnreadableElfError("the file is empty") from None
+        with data:
+            return parse_elf(data, explain=explain)
 
 
 def load_file(path: Path, name: str, explain: Callable[[VersionNeed], bool]) -> FileFacts:
