@@ -10,12 +10,12 @@ from jetsonx.build import lockfile
 from jetsonx.build.pipeline import (
     Options,
     Prepared,
-    Result,
     build_release,
     group_targets,
     output_directory,
     prepare,
 )
+from jetsonx.build.result import Result
 from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError, DownloadError, HostError
 from jetsonx.project import Project, load_project

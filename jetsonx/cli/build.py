@@ -74,7 +74,7 @@ def command(
         for line in summary_lines(result):
             context.console.say(line)
         if not as_json:
-            context.console.out(str(result.prepared.out))
+            context.console.out(str(result.out))
     if as_json:
         context.console.out(json.dumps(result_json(results), indent=2))
     if not all(result.ok for result in results):

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from jetsonx.elf.facts import ElfFacts, FileFacts, VersionNeed
 from jetsonx.verify.device import judge_device
-from jetsonx.verify.report import Finding, Report, Severity, sort_findings, version_number
+from jetsonx.verify.finding import Finding, Severity, sort_findings
+from jetsonx.verify.report import Report, version_number
 
 
 class Target(Protocol):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jetsonx.elf.facts import Entry, Fatbin, FileFacts
-from jetsonx.verify.report import Finding, Severity
+from jetsonx.verify.finding import Finding, Severity
 
 _THOR_NAMES = {101, 110}
 """One GPU, two numbers: CUDA 12.8 and 12.9 call it sm_101, CUDA 13 renamed it to sm_110; neither takes the other's."""

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from jetsonx.elf.facts import ElfFacts, FileFacts
-
-Severity = Literal["error", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-"""Worst first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that is wrong: where, what (with what was expected), and what to do about it.
-
-    ``rule`` is an id that stays the same for ever. ``targets`` names the targets it holds for; empty means any.
-    """
-
-    rule: str
-    severity: Severity
-    path: str
-    message: str
-    fix: str = ""
-    targets: tuple[str, ...] = ()
-
+from jetsonx.verify.finding import SEVERITIES, Finding, Severity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
@@ -50,11 +31,6 @@ class Report:
             "findings": [_finding_json(finding) for finding in self.findings],
             "files": [_file_json(file) for file in self.files],
         }
-
-
-def sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Worst first, then by file and rule."""
-    return tuple(sorted(findings, key=lambda x: (SEVERITIES.index(x.severity), x.path, x.rule, x.message)))
 
 
 def render_text(report: Report) -> list[str]:

@@ -9,7 +9,8 @@ import pytest
 
 from jetsonx.elf.facts import ElfFacts, Entry, Fatbin, FileFacts, VersionNeed
 from jetsonx.verify.check import Libraries, judge
-from jetsonx.verify.report import Finding, Report
+from jetsonx.verify.finding import Finding
+from jetsonx.verify.report import Report
 from tests.elf.synthetic import FakeTarget
 
 ORIN = FakeTarget()

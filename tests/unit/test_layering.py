@@ -16,7 +16,7 @@ ALLOWED = {
     "socket": set[str](),
     "requests": {"net/"},
     "urllib3": {"net/"},
-    "docker": set[str](),
+    "docker": {"engine/images.py"},
     "urllib.request": set[str](),
     "http.client": set[str](),
     "click": {"cli/"},
@@ -47,6 +47,7 @@ LAYERS = (
     "verify",
     "image",
     "host",
+    "engine",
     "build",
     "cli",
 )
@@ -61,6 +62,8 @@ PURE = {
     "elf/archive.py",
     "elf/facts.py",
     "elf/fatbin.py",
+    "engine/buildx.py",
+    "engine/progress.py",
     "dockerfile/quote.py",
     "registry/manifest.py",
     "registry/reference.py",
@@ -80,6 +83,7 @@ PURE = {
     "toolchain/crossfiles.py",
     "verify/check.py",
     "verify/device.py",
+    "verify/finding.py",
     "verify/report.py",
 }
 

@@ -5,15 +5,8 @@ from __future__ import annotations
 import json
 
 from jetsonx.elf.facts import ElfFacts, Entry, Fatbin, FileFacts, VersionNeed
-from jetsonx.verify.report import (
-    Finding,
-    Report,
-    device_names,
-    newest_version,
-    render_text,
-    sort_findings,
-    version_number,
-)
+from jetsonx.verify.finding import Finding, sort_findings
+from jetsonx.verify.report import Report, device_names, newest_version, render_text, version_number
 
 ELF = ElfFacts(
     machine="AArch64",
