@@ -41,10 +41,10 @@ _NOT_LINKED = ("libnss_", "libmemusage", "libpcprofile", "libthread_db", "libc_m
 def make_suite(codename: str, names: Sequence[str], effects: Effects) -> dict[str, Any]:
     """The libraries of ``names`` in the suite ``codename``, by soname."""
     sources = resolve_sources(load_host(), codename, os.environ.get("JETSONX_APT_MIRROR", ""))
-    how = {"store": effects.store, "runner": effects.runner}
-    apt = fetch_lists(sources, codename, debian_arch="arm64", console=effects.console, **how)
-    packages = [it for it in resolve_packages(apt, names, **how) if it.name in names]
-    paths = fetch_packages(apt, packages, console=effects.console, **how)
+    store, runner, console = effects.store, effects.runner, effects.console
+    apt = fetch_lists(sources, codename, debian_arch="arm64", store=store, runner=runner, console=console)
+    packages = [it for it in resolve_packages(apt, names, store=store, runner=runner) if it.name in names]
+    paths = fetch_packages(apt, packages, store=store, runner=runner, console=console)
     libraries: dict[str, Any] = {}
     for package in packages:
         for library in _libraries(paths[package.sha256]):

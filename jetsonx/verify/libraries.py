@@ -84,7 +84,9 @@ class _Suite:
 
 @lru_cache(maxsize=4)
 def _load_lists(codename: str) -> Mapping[str, Any]:
-    libraries: Mapping[str, Any] = json.loads(lzma.decompress((_DATA / f"{codename}.json.xz").read_bytes()))["libraries"]
+    libraries: Mapping[str, Any] = json.loads(lzma.decompress((_DATA / f"{codename}.json.xz").read_bytes()))[
+        "libraries"
+    ]
     return libraries
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -67,7 +67,7 @@ class Profile:
     glibcxx: str
     sm: int
     interpreter: str = "/lib/ld-linux-aarch64.so.1"
-    libraries: Libraries = field(default_factory=dict)
+    libraries: Libraries = field(default_factory=dict[str, Library])
     driver_globs: tuple[str, ...] = ()
     driver_dirs: tuple[str, ...] = ()
     driver_needs: tuple[DriverNeed, ...] = ()
@@ -196,7 +196,7 @@ def cuda_of_ptx(isa: Version) -> str:
 
 
 def _driver_need(row: dict[str, Any]) -> DriverNeed:
-    return DriverNeed(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
+    return DriverNeed(**{**row, "sources": tuple(row["sources"])})
 
 
 def _version(text: str) -> Version:

@@ -9,6 +9,7 @@ from typing import Literal
 from jetsonx.elf.facts import ElfFacts, FileFacts
 from jetsonx.verify.finding import SEVERITIES, Finding, Severity
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Facts of every file and the findings, worst first; ``targets`` are all that were asked for, by name."""
