@@ -26,8 +26,7 @@ class VersionNeed:
     symbols: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class Section(NamedTuple):
     """Where the bytes of a section lie in the file."""
 
     name: str
@@ -35,8 +34,7 @@ class Section:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class Load(NamedTuple):
     """A PT_LOAD segment. ``flags`` are the bits of p_flags: 1 execute, 2 write, 4 read."""
 
     offset: int
