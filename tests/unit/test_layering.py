@@ -85,6 +85,15 @@ PURE = {
     "verify/device.py",
     "verify/finding.py",
     "verify/report.py",
+    "verify/formats/document.py",
+    "verify/formats/junit.py",
+    "verify/formats/markdown.py",
+    "verify/formats/page.py",
+    "verify/formats/picture.py",
+    "verify/formats/render.py",
+    "verify/formats/sarif.py",
+    "verify/formats/text.py",
+    "verify/formats/words.py",
 }
 
 
