@@ -17,7 +17,7 @@ from jetsonx.verify.formats.words import for_targets, where
 from jetsonx.verify.report import Report
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-_THREAD = re.compile(r"([\w.-]+/[\w.-]+)#(\d+)")
+_THREAD = re.compile(r"\b([\w.-]+/[\w.-]+)#(\d+)\b")
 
 
 def report_sarif(report: Report) -> dict[str, object]:
@@ -75,7 +75,7 @@ def _rule(rule: Rule) -> dict[str, object]:
 
 def _address(source: str) -> str:
     """Where a source can be read: it may be an address, or a thread like "owner/repository#12"."""
-    thread = _THREAD.fullmatch(source)
+    thread = _THREAD.search(source)
     if thread:
         return f"https://github.com/{thread[1]}/issues/{thread[2]}"
     found = re.search(r"https://[^\s()<>]+", source)
