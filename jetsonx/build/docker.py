@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetsonx import __version__
+from jetsonx.build.docker_options import DockerOptions
 from jetsonx.build.output import claim_output, collect_outputs, write_if_changed
 from jetsonx.build.result import DONE, Result, load_summary, summarize, write_json
 from jetsonx.build.strategy import Choice
@@ -38,23 +39,6 @@ _IGNORED = (".git", ".hg", ".svn", ".venv")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DockerOptions:
-    """What the user wants of the engine.
-
-    ``context``: a Docker context, "" for the default. ``builder``: a builder of buildx. ``tag``: the image's name in
-    place of the project's. ``push``: also into the registry that the tag names. ``cache_from`` and ``cache_to``:
-    buildx's own words.
-    """
-
-    context: str = ""
-    builder: str = ""
-    tag: str = ""
-    push: bool = False
-    cache_from: tuple[str, ...] = ()
-    cache_to: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DockerPlan:
     """Everything about a build in Docker, decided. ``contexts``: named build contexts by name."""
 
@@ -68,6 +52,11 @@ class DockerPlan:
     tag: str
     options: DockerOptions
     why: tuple[str, ...]
+
+    @property
+    def names(self) -> str:
+        """The targets, for messages."""
+        return ", ".join(target.name for target in self.targets)
 
     @property
     def folder(self) -> Path:
@@ -108,12 +97,11 @@ class DockerPlan:
 
     def lines(self) -> Iterator[str]:
         """The plan for ``--dry-run``: what a shell takes, and comments."""
-        names = ", ".join(target.name for target in self.targets)
-        yield f"# {self.project.name} for {names}, by {self.engine.name}"
+        yield f"# {self.project.name} for {self.names}, by {self.engine.name}"
         yield from (f"# {line}" for line in self.why)
         yield f"# write {self.folder / 'Dockerfile'} (jetsonx dockerfile prints it) and {self.folder / IGNORE_FILE}"
         yield str(build_command(self.engine.endpoint, self.outputs_build))
-        yield f"# check them for {names}"
+        yield f"# check them for {self.names}"
         yield str(build_command(self.engine.endpoint, self.image_build))
         yield f"# save it to {self.out / 'image'}"
         if self.options.push:

@@ -1,11 +1,13 @@
-"""Which of the three ways to build in Docker, and why: pure."""
+"""Which engine builds, and which of the three ways it goes in Docker, and why: pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from jetsonx.dockerfile import Strategy
 from jetsonx.errors import ConfigError, HostError
+from jetsonx.project import Project
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,30 @@ class Choice:
 
     strategy: Strategy
     why: str
+
+
+def choose_engine(asked: str, project: Project, *, asks_for_docker: bool) -> tuple[Literal["local", "docker"], str]:
+    """The engine for ``asked`` ("auto", "local" or "docker"), and why, "" when there is nothing to say.
+
+    "auto" takes the local engine, which needs no daemon, unless the project or the command line (``asks_for_docker``)
+    wants what only Docker has. Raises ConfigError when the local engine was asked for what it has not.
+    """
+    strategy, base = project.build.strategy, project.image.base
+    reason = ""
+    if strategy in ("emulate", "native"):
+        reason = f"the strategy {strategy} needs it"
+    elif base != "minimal":
+        reason = f"image.base is {base}"
+    elif asks_for_docker:
+        reason = "its options are given"
+    if asked == "docker":
+        return "docker", ""
+    if asked == "local" and reason:
+        raise ConfigError(
+            f"--engine local: only Docker can do this: {reason}",
+            hint="leave --engine out, or: --engine docker",
+        )
+    return ("docker", f"building in Docker: {reason}") if reason else ("local", "")
 
 
 def choose_strategy(asked: str, means: Means) -> Choice:

@@ -26,8 +26,7 @@ class VersionNeed:
     symbols: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class Section(NamedTuple):
     """Where the bytes of a section lie in the file."""
 
     name: str
@@ -35,8 +34,7 @@ class Section:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class Load(NamedTuple):
     """A PT_LOAD segment. ``flags`` are the bits of p_flags: 1 execute, 2 write, 4 read."""
 
     offset: int
@@ -184,8 +182,10 @@ class FileFacts:
 
     ``path`` is what reports call it. ``reason`` says why it is unreadable. ``members`` are the ELF files inside an
     archive, by name; ``elf`` is set for "elf" only. ``fatbins`` are those of the file and of all members.
-    ``interpreter_line`` is the first line of a script, "#!" included. ``sha256``, in hex, is of the content, where it
-    was asked for.
+    ``interpreter_line`` is the first line of a script, "#!" included. ``text`` is the content of a file that tells the
+    loader where libraries lie (ld.so.conf and what it includes). ``host_strings`` are the paths of the build machine
+    found in the content, where prefixes were given to look for. ``sha256``, in hex, is of the content, where it was
+    asked for.
     """
 
     path: str
@@ -195,6 +195,8 @@ class FileFacts:
     members: tuple[tuple[str, ElfFacts], ...] = ()
     fatbins: tuple[Fatbin, ...] = ()
     interpreter_line: str = ""
+    text: str = ""
+    host_strings: tuple[str, ...] = ()
     sha256: str = ""
 
     @property

@@ -7,27 +7,29 @@ layout here was found by looking at what nvcc 11 to 13 writes, and agrees with c
 
 from __future__ import annotations
 
-import mmap
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from jetsonx.elf.facts import ELF_MAGIC, Entry, Fatbin, Section, UnreadableElfError
+from jetsonx.elf.cubin import cubin_toolkit, has_kernels
+from jetsonx.elf.facts import Entry, Fatbin, Section, UnreadableElfError
+from jetsonx.elf.source import Buffer
+from jetsonx.elf.unpack import unpack_lz4, unpack_zstd
 
 FATBIN_MAGIC = struct.pack("<IHH", 0xBA55ED50, 1, 16)
 """The first 8 bytes of every fat binary: magic number, version, size of the header."""
 
 EXECUTABLE_SECTION = ".nv_fatbin"
 RELOCATABLE_SECTION = "__nv_relfatbin"
+DEVICE_SECTIONS = frozenset((EXECUTABLE_SECTION, RELOCATABLE_SECTION))
 
 _KINDS = {1: "ptx", 2: "cubin", 8: "ltoir"}
 _ENTRY = struct.Struct("<HHIQIIHHIIIQQQ")  # 64 bytes; an extension may follow
 _DEBUG, _LZ4, _ZSTD, _ARCH_SPECIFIC, _FAMILY = 0x2, 0x2000, 0x8000, 0x100000, 0x200000
 
 _STUB_MAX_BYTES = 1 << 20  # code without kernels is a few kB; what is larger holds kernels, and is not unpacked to see
-_ZSTD_WINDOW_BYTES = 1 << 23  # what the highest ordinary zstd level uses; a frame that wants more is not nvcc's
-
-Buffer = bytes | mmap.mmap
+_UNPACKED_MAX_BYTES = 1 << 26  # of all stubs together, and 16 times the file: real ones are far below
+_ALIGNMENT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,36 +42,95 @@ class _Payload:
     unpacked_bytes: int
 
 
-def read_fatbins(data: Buffer, sections: Iterable[Section]) -> tuple[Fatbin, ...]:
+def read_fatbins(data: Buffer, sections: Iterable[Section], *, deep: bool = False) -> tuple[Fatbin, ...]:
     """All fat binaries in those of ``sections`` that hold them by name; ``data`` is the whole file.
+
+    ``deep`` searches the rest of the file as well; what only looks like a fat binary there is passed over.
 
     Raises UnreadableElfError when a container is damaged or cut off. Memory stays under about 10 MB whatever the sizes
     written in the file: only the smallest entry is ever unpacked, and only to tell whether there are kernels.
     """
-    found: list[Fatbin] = []
-    for section in sections:
-        if section.name in {EXECUTABLE_SECTION, RELOCATABLE_SECTION}:
-            end = section.offset + section.size_bytes
-            found += _read_section(data, section.offset, end, section.name == RELOCATABLE_SECTION)
-    return tuple(found)
+    return tuple(_Reader(data).read(sections, deep=deep))
 
 
-def _read_section(data: Buffer, at: int, end: int, is_relocatable: bool) -> Iterator[Fatbin]:
-    end = min(end, len(data))
-    while (at := _skip_zeros(data, at, end)) < end:
+class _Reader:
+    def __init__(self, data: Buffer) -> None:
+        self._data = data
+        self._room = _UNPACKED_MAX_BYTES + 16 * len(data)  # what may still be unpacked
+
+    def read(self, sections: Iterable[Section], *, deep: bool) -> Iterator[Fatbin]:
+        done = 0
+        for section in sorted((x for x in sections if x.name in DEVICE_SECTIONS), key=lambda x: x.offset):
+            end = min(section.offset + section.size_bytes, len(self._data))
+            if deep:
+                yield from self._search(done, section.offset)
+            # What two sections claim, as only a hostile file has it, is read once.
+            yield from self._read_section(max(section.offset, done), end, section.name == RELOCATABLE_SECTION)
+            done = max(done, end)
+        if deep:
+            yield from self._search(done, len(self._data))
+
+    def _read_section(self, at: int, end: int, is_relocatable: bool) -> Iterator[Fatbin]:
+        while (at := _skip_zeros(self._data, at, end)) < end:
+            fatbin, at = self._fatbin(at, end)
+            yield replace(fatbin, is_relocatable=True) if is_relocatable else fatbin
+
+    def _search(self, at: int, end: int) -> Iterator[Fatbin]:
+        while (at := self._data.find(FATBIN_MAGIC, at, end)) >= 0:
+            if at % _ALIGNMENT == 0:
+                try:
+                    fatbin, at = self._fatbin(at, end)
+                except UnreadableElfError:
+                    pass
+                else:
+                    yield replace(fatbin, is_outside=True)
+                    continue
+            at += 1
+
+    def _fatbin(self, at: int, end: int) -> tuple[Fatbin, int]:
+        """The fat binary at an offset, and where it ends."""
+        data = self._data
         if end - at < 16 or data[at : at + 8] != FATBIN_MAGIC:
             raise UnreadableElfError(f"the device code is damaged: no fat binary at 0x{at:x}, where one should begin")
         (size,) = struct.unpack_from("<Q", data, at + 8)
         if size > end - at - 16:
             raise UnreadableElfError(f"the device code is cut off: the fat binary at 0x{at:x} goes beyond its section")
-        payloads = tuple(_read_entries(data, at + 16, at + 16 + size))
-        yield Fatbin(
-            offset=at,
-            entries=tuple(payload.entry for payload in payloads),
-            has_kernels=_has_kernels(data, payloads),
-            is_relocatable=is_relocatable,
-        )
-        at += 16 + size
+        payloads = list(_read_entries(data, at + 16, at + 16 + size))
+        has_kernels = self._look_inside(payloads)
+        entries = tuple(payload.entry for payload in payloads)
+        return Fatbin(offset=at, entries=entries, has_kernels=has_kernels), at + 16 + size
+
+    def _look_inside(self, payloads: list[_Payload]) -> bool:
+        """Whether there are kernels, by the entry that is cheapest to look into; which tells its toolkit as well.
+
+        Doubt means yes: it will be judged, not passed over.
+        """
+        cubins = [x for x in payloads if x.entry.kind == "cubin"]
+        texts = [x for x in payloads if x.entry.kind == "ptx"]
+        if not cubins and not texts:
+            return bool(payloads)
+        cheapest = min(cubins or texts, key=lambda x: (x.entry.compression != "", x.unpacked_bytes or x.end - x.start))
+        code = self._unpack(cheapest)
+        if code is None:
+            return True
+        if not cubins:
+            return b".entry" in code
+        if cheapest.entry.compression and (toolkit := cubin_toolkit(code)):
+            payloads[payloads.index(cheapest)] = replace(cheapest, entry=replace(cheapest.entry, toolkit=toolkit))
+        return has_kernels(code)
+
+    def _unpack(self, payload: _Payload) -> bytes | None:
+        """The code of an entry, or None when it is larger than a stub can be or does not unpack."""
+        size = max(payload.unpacked_bytes, payload.end - payload.start)
+        if size > min(_STUB_MAX_BYTES, self._room):
+            return None
+        self._room -= size
+        raw = self._data[payload.start : payload.end]
+        if payload.entry.compression == "lz4":
+            return unpack_lz4(raw, payload.unpacked_bytes)
+        if payload.entry.compression == "zstd":
+            return unpack_zstd(raw, payload.unpacked_bytes)
+        return raw
 
 
 def _skip_zeros(data: Buffer, at: int, end: int) -> int:
@@ -100,98 +161,8 @@ def _read_entries(data: Buffer, at: int, end: int) -> Iterator[_Payload]:
             size_bytes=header + size,
             compression="lz4" if flags & _LZ4 else "zstd" if flags & _ZSTD else "",
             is_debug=bool(flags & _DEBUG),
+            toolkit=cubin_toolkit(data, start) if name == "cubin" and not flags & (_LZ4 | _ZSTD) else None,
+            offset=at,
         )
         yield _Payload(entry, start, start + (packed or size), unpacked if entry.compression else 0)
         at = start + size
-
-
-def _has_kernels(data: Buffer, payloads: Iterable[_Payload]) -> bool:
-    """Look into the entry that is cheapest to look into. Doubt means yes: it will be judged, not passed over."""
-    cubins = [x for x in payloads if x.entry.kind == "cubin"]
-    texts = [x for x in payloads if x.entry.kind == "ptx"]
-    if not cubins and not texts:
-        return any(True for _ in payloads)
-    cheapest = min(cubins or texts, key=lambda x: (x.entry.compression != "", x.unpacked_bytes or x.end - x.start))
-    code = _unpack(data, cheapest)
-    if code is None:
-        return True
-    return _cubin_has_kernels(code) if cubins else b".entry" in code
-
-
-def _unpack(data: Buffer, payload: _Payload) -> bytes | None:
-    """The code of an entry, or None when it is larger than a stub can be or does not unpack."""
-    if max(payload.unpacked_bytes, payload.end - payload.start) > _STUB_MAX_BYTES:
-        return None
-    raw = data[payload.start : payload.end]
-    if payload.entry.compression == "lz4":
-        return unpack_lz4(raw, payload.unpacked_bytes)
-    if payload.entry.compression == "zstd":
-        return _unpack_zstd(raw, payload.unpacked_bytes)
-    return raw
-
-
-def _unpack_zstd(raw: bytes, size_bytes: int) -> bytes | None:
-    import zstandard  # imported late: plain machine code is not compressed unless asked for
-
-    try:
-        with zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).stream_reader(raw) as reader:
-            code = reader.read(size_bytes + 1)
-    except zstandard.ZstdError:
-        return None
-    return code if len(code) == size_bytes else None
-
-
-def unpack_lz4(raw: bytes, size_bytes: int) -> bytes | None:
-    """Unpack one raw LZ4 block that must give exactly ``size_bytes`` bytes; None when it does not.
-
-    The format is the LZ4 project's "LZ4 Block Format": a token, literals, then a copy from what was already written.
-    """
-    out = bytearray()
-    at = 0
-    try:
-        while True:
-            token = raw[at]
-            literals, at = _lz4_length(raw, at + 1, token >> 4)
-            if literals > min(len(raw) - at, size_bytes - len(out)):
-                return None
-            out += raw[at : at + literals]
-            at += literals
-            if at == len(raw):
-                return bytes(out) if len(out) == size_bytes else None
-            distance = raw[at] | raw[at + 1] << 8
-            length, at = _lz4_length(raw, at + 2, token & 15)
-            length += 4
-            if not 0 < distance <= len(out) or length > size_bytes - len(out):
-                return None
-            seed = bytes(out[-distance:])  # shorter than the copy when the copy overlaps itself: then it repeats
-            out += (seed * (length // distance + 1))[:length]
-    except IndexError:
-        return None
-
-
-def _lz4_length(raw: bytes, at: int, first: int) -> tuple[int, int]:
-    length = first
-    if first == 15:
-        while True:
-            length += raw[at]
-            at += 1
-            if raw[at - 1] != 255:
-                break
-    return length, at
-
-
-def _cubin_has_kernels(code: bytes) -> bool:
-    """True when a section named ``.text.<function>`` is there: pure struct reading, since most cubins come this way."""
-    try:
-        if code[:4] != ELF_MAGIC:
-            return True
-        (table,) = struct.unpack_from("<Q", code, 0x28)
-        step, count, names_index = struct.unpack_from("<HHH", code, 0x3A)
-        (names,) = struct.unpack_from("<Q", code, table + names_index * step + 0x18)
-        for i in range(count):
-            (name,) = struct.unpack_from("<I", code, table + i * step)
-            if code.startswith(b".text.", names + name):
-                return True
-    except (struct.error, OverflowError):  # outside of the cubin, by little or by far
-        return True
-    return False

@@ -1,24 +1,47 @@
-"""Everything known about one built file, before anything is judged."""
+"""Everything known about one file, before anything is judged."""
 
 from __future__ import annotations
 
+import hashlib
 import mmap
-from collections.abc import Callable
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jetsonx.elf.archive import ARCHIVE_MAGICS, iter_members
-from jetsonx.elf.facts import (
-    ELF_MAGIC,
-    ElfFacts,
-    Entry,
-    Fatbin,
-    FileFacts,
-    Section,
-    UnreadableElfError,
-    VersionNeed,
-)
-from jetsonx.elf.fatbin import FATBIN_MAGIC, read_fatbins
-from jetsonx.elf.opinion import no_need, parse_elf
+from jetsonx.elf.cubin import cubin_toolkit
+from jetsonx.elf.facts import ELF_MAGIC, ElfFacts, Entry, Fatbin, FileFacts, Section, UnreadableElfError
+from jetsonx.elf.fatbin import DEVICE_SECTIONS, EXECUTABLE_SECTION, FATBIN_MAGIC, read_fatbins
+from jetsonx.elf.opinion import describe
+from jetsonx.elf.reader import AARCH64, CUDA, parse_elf64
+from jetsonx.elf.source import Buffer, BufferSource, FileSource, Source, clean
+
+MAGIC_BYTES = 8
+_LINE_MAX = 256  # of a "#!" line, as Linux reads it
+_HASH_STEP = 1 << 20
+_OURS = (AARCH64, CUDA)
+_CLASS_64_LITTLE = b"\2\1"
+_EMPTY = "it is empty"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What to read of a file beyond its headers.
+
+    ``deep`` looks for device code outside of its sections too; ``instructions`` counts those that not every processor
+    has; ``hash`` takes the sha256 of every file that has facts.
+    """
+
+    deep: bool = False
+    instructions: bool = True
+    hash: bool = False
+
+
+PLAIN = Options(instructions=False)
+"""Headers and device code only."""
 
 
 def is_elf(path: Path) -> bool:
@@ -29,73 +52,155 @@ def is_elf(path: Path) -> bool:
         return stream.read(4) == ELF_MAGIC
 
 
-def read_elf(path: Path, *, explain: Callable[[VersionNeed], bool] = no_need) -> ElfFacts:
-    """Read the facts of the ELF file at ``path``.
-
-    A version need for which ``explain`` says True comes with the names of the symbols that need it: that takes a walk
-    over the symbol table, so ask only for those worth telling about.
-
-    Raises UnreadableElfError (also for an empty file), OSError.
-    """
+def read_elf(path: Path, *, options: Options = PLAIN) -> ElfFacts:
+    """Read the facts of the ELF file at ``path``. Raises UnreadableElfError (also for an empty file), OSError."""
     with path.open("rb") as stream:
-        try:
-            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError:
-            raise UnreadableElfError("the file is empty") from None
-        with data:
-            return parse_elf(data, explain=explain)
+        size = os.fstat(stream.fileno()).st_size
+        if size == 0:
+            raise UnreadableElfError("the file is empty")
+        return _parse_elf(FileSource(stream.fileno(), size), options)
 
 
-def load_file(path: Path, name: str, explain: Callable[[VersionNeed], bool]) -> FileFacts:
-    """Read the facts of the file at ``path``, called ``name`` in reports. Never raises.
+def parse_elf(data: Buffer, *, options: Options = PLAIN) -> ElfFacts:
+    """Facts of the ELF file whose bytes are ``data``. Raises UnreadableElfError."""
+    return _parse_elf(BufferSource(data), options)
 
-    ``explain`` chooses the version needs whose symbols are named, as in :func:`read_elf`.
-    """
+
+def _parse_elf(source: Source, options: Options) -> ElfFacts:
+    """Our own reader for the 64-bit little-endian ones; pyelftools' word on every file that is not for a Jetson."""
+    header = source.read(0, min(64, source.size))
+    if header[:4] != ELF_MAGIC:
+        raise UnreadableElfError("it does not begin as an ELF file does")
+    if header[4:6] != _CLASS_64_LITTLE:
+        return describe(header)
+    facts = parse_elf64(source, with_instructions=options.instructions)
+    if int.from_bytes(header[18:20], "little") in _OURS:
+        return facts
+    return replace(facts, machine=describe(header).machine)
+
+
+def load_file(path: Path, name: str, options: Options = PLAIN) -> FileFacts:
+    """Read the facts of the file at ``path``, called ``name`` in reports. Never raises."""
     try:
-        if not path.is_file():
-            reason = "it is not a regular file" if path.exists() else "it is not there"
-            return FileFacts(path=name, kind="unreadable", reason=reason)
-        with path.open("rb") as stream:
-            magic = stream.read(8)
-            if not (magic[:4] == ELF_MAGIC or magic == FATBIN_MAGIC or magic in ARCHIVE_MAGICS):
-                return FileFacts(path=name, kind="other")
-            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _parse_file(data, name, explain)
-    except UnreadableElfError as error:
-        return FileFacts(path=name, kind="unreadable", reason=str(error))
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a named pipe must not stop us
+    except FileNotFoundError:
+        return _unreadable(name, "it is not there")
     except OSError as error:
-        return FileFacts(path=name, kind="unreadable", reason=error.strerror or str(error))
+        return _unreadable(name, error.strerror or str(error))
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode):
+            return _unreadable(name, "it is not a regular file")
+        facts = read_open_file(file, found.st_size, name, options)
+        return facts or FileFacts(path=name, kind="other")
+    finally:
+        os.close(file)
 
 
-def _parse_file(data: mmap.mmap, name: str, explain: Callable[[VersionNeed], bool]) -> FileFacts:
-    if data[:8] == FATBIN_MAGIC:
-        whole = Section(name=".nv_fatbin", offset=0, size_bytes=len(data))
+def read_open_file(file: int, size: int, name: str, options: Options) -> FileFacts | None:
+    """The facts of an open regular file; None when there is nothing of interest in it. Never raises."""
+    try:
+        magic = os.pread(file, MAGIC_BYTES, 0)
+        if not is_interesting(magic):
+            return None
+        if magic.startswith(b"#!"):
+            return _script(os.pread(file, _LINE_MAX, 0), name)
+        if magic.startswith(ELF_MAGIC) and not options.deep and not options.hash:
+            elf = _parse_elf(FileSource(file, size), options)
+            if not _has_device_code(elf):  # as nearly always: nothing more to read
+                return FileFacts(path=name, kind="elf", elf=elf)
+            with _mapped(file) as data:
+                return _with_device_code(elf, data, name, options)
+        with _mapped(file) as data:
+            return parse_file(data, name, options)
+    except UnreadableElfError as error:
+        return _unreadable(name, str(error))
+    except (OSError, ValueError) as error:  # ValueError: it became empty meanwhile
+        return _unreadable(name, getattr(error, "strerror", None) or str(error))
+
+
+def is_interesting(magic: bytes) -> bool:
+    """True when a file that begins so has facts: ELF files, static libraries, fat binaries, scripts."""
+    return magic[:4] == ELF_MAGIC or magic[:2] == b"#!" or magic[:8] == FATBIN_MAGIC or magic[:8] in ARCHIVE_MAGICS
+
+
+def parse_file(data: Buffer, name: str, options: Options) -> FileFacts | None:
+    """The facts of a file whose bytes are ``data``; None when there is nothing of interest in it. Never raises."""
+    magic = data[:MAGIC_BYTES]
+    if not is_interesting(magic):
+        return None
+    try:
+        if magic.startswith(b"#!"):
+            return _script(data[:_LINE_MAX], name)
+        facts = _parse(data, magic, name, options)
+    except UnreadableElfError as error:
+        return _unreadable(name, str(error))
+    return replace(facts, sha256=_sha256(data)) if options.hash else facts
+
+
+def _parse(data: Buffer, magic: bytes, name: str, options: Options) -> FileFacts:
+    if magic == FATBIN_MAGIC:
+        whole = Section(EXECUTABLE_SECTION, 0, len(data))
         return FileFacts(path=name, kind="fatbin", fatbins=read_fatbins(data, [whole]))
-    if data[:4] != ELF_MAGIC:
-        return _parse_archive(data, name)
-    elf = parse_elf(data, explain=explain)
-    fatbins = (_bare_cubin(elf, len(data)),) if elf.machine == "CUDA" else read_fatbins(data, elf.sections)
+    if not magic.startswith(ELF_MAGIC):
+        return _parse_archive(data, name, options)
+    return _with_device_code(_parse_elf(BufferSource(data), options), data, name, options)
+
+
+def _with_device_code(elf: ElfFacts, data: Buffer, name: str, options: Options) -> FileFacts:
+    if elf.machine == "CUDA":
+        fatbins: tuple[Fatbin, ...] = (_bare_cubin(elf, data),)
+    else:
+        fatbins = read_fatbins(data, elf.sections, deep=options.deep)
     return FileFacts(path=name, kind="elf", elf=elf, fatbins=fatbins)
 
 
-def _parse_archive(data: mmap.mmap, name: str) -> FileFacts:
+def _has_device_code(elf: ElfFacts) -> bool:
+    return elf.machine == "CUDA" or any(x.name in DEVICE_SECTIONS for x in elf.sections)
+
+
+def _parse_archive(data: Buffer, name: str, options: Options) -> FileFacts:
     members: list[tuple[str, ElfFacts]] = []
     fatbins: list[Fatbin] = []
     for member in iter_members(data):
-        content = data[member.offset : member.offset + member.size_bytes]
-        if not content.startswith(ELF_MAGIC):
+        if data[member.offset : member.offset + 4] != ELF_MAGIC:
             continue
+        content = data[member.offset : member.offset + member.size_bytes]
         try:
-            elf = parse_elf(content)
-            fatbins += read_fatbins(content, elf.sections)
+            elf = parse_elf(content, options=options)
+            fatbins += read_fatbins(content, elf.sections, deep=options.deep)
         except UnreadableElfError as error:
             raise UnreadableElfError(f"member {member.name}: {error}") from error
         members.append((member.name, elf))
     return FileFacts(path=name, kind="archive", members=tuple(members), fatbins=tuple(fatbins))
 
 
-def _bare_cubin(elf: ElfFacts, size_bytes: int) -> Fatbin:
+def _bare_cubin(elf: ElfFacts, data: Buffer) -> Fatbin:
     """A ``.cubin`` file, as loaded by the driver API. Where its ELF flags hold the SM depends on the ABI version."""
     sm = elf.flags >> 8 & 0xFF if elf.abi_version >= 8 else elf.flags & 0xFF
-    entry = Entry(kind="cubin", sm=sm, size_bytes=size_bytes)
+    entry = Entry(kind="cubin", sm=sm, size_bytes=len(data), toolkit=cubin_toolkit(data))
     return Fatbin(offset=0, entries=(entry,), has_kernels=any(x.name.startswith(".text.") for x in elf.sections))
+
+
+def _script(head: bytes, name: str) -> FileFacts:
+    return FileFacts(path=name, kind="script", interpreter_line=clean(head.partition(b"\n")[0].rstrip()))
+
+
+def _unreadable(name: str, reason: str) -> FileFacts:
+    return FileFacts(path=name, kind="unreadable", reason=reason)
+
+
+def _sha256(data: Buffer) -> str:
+    digest = hashlib.sha256()
+    for at in range(0, len(data), _HASH_STEP):
+        digest.update(data[at : at + _HASH_STEP])
+    return digest.hexdigest()
+
+
+@contextmanager
+def _mapped(file: int) -> Iterator[mmap.mmap]:
+    data = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+    try:
+        yield data
+    finally:
+        data.close()

@@ -135,11 +135,6 @@ _GLIBC_MARKS = {"GLIBC_ABI_DT_RELR": (2, 36)}
 """Versions that name a feature: the glibc that brought each. DT_RELR: the linker's -z pack-relative-relocs."""
 
 
-def is_too_new(need: VersionNeed, target: Target, defined: Mapping[str, frozenset[str]]) -> bool:
-    """True when ``need`` is not met by ``target``, so that a person wants to know which symbols need it."""
-    return _shortfall(need, target, defined) is not None
-
-
 def _judge_versions(file: FileFacts, target: Target, libraries: Libraries) -> Iterator[Finding]:
     if file.elf is None or file.elf.machine != "AArch64":
         return

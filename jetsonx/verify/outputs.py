@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from jetsonx.elf.facts import ElfFacts, UnreadableElfError, VersionNeed
+from jetsonx.elf.facts import ElfFacts, UnreadableElfError
 from jetsonx.elf.load import load_file, read_elf
-from jetsonx.verify.check import Libraries, Target, is_too_new, judge
+from jetsonx.verify.check import Libraries, Target, judge
 from jetsonx.verify.report import Report
 
 _RUNTIMES = ("libstdc++.so.6", "libgcc_s.so.1")
@@ -39,11 +39,8 @@ def check_outputs(
     runtimes = ((name, sysroot.facts(name)) for name in _RUNTIMES)
     defined = {name: frozenset(facts.version_definitions) for name, facts in runtimes if facts is not None}
 
-    def explain(need: VersionNeed) -> bool:
-        return any(is_too_new(need, target, defined) for target in targets)
-
     all_paths = _expand(paths)
-    files = [load_file(path, _name(path, root), explain) for path in _distinct(all_paths)]
+    files = [load_file(path, _name(path, root)) for path in _distinct(all_paths)]
     elves = [file.elf for file in files if file.elf is not None]
     names = {*(path.name for path in all_paths), *(elf.soname for elf in elves if elf.soname)}
     libraries = _find_libraries(elves, names, sysroot, driver_globs)

@@ -10,7 +10,7 @@ from jetsonx.elf.facts import FileFacts, Import
 from jetsonx.verify.diff import diff_trees
 from jetsonx.verify.formats.difference import diff_json, render_diff
 from tests.unit.golden import check_golden
-from tests.unit.verify_values import CODE, ELF
+from tests.unit.report_values import CODE, ELF
 
 
 def file(path: str, sha: str = "1", *, mode: int = 0o644, size: int = 100, facts: FileFacts | None = None) -> Node:

@@ -17,7 +17,7 @@ from jetsonx.verify.finding import Finding, fingerprint
 from jetsonx.verify.formats.render import FORMATS, Format, render
 from jetsonx.verify.report import Input, Report
 from tests.unit.golden import check_golden
-from tests.unit.verify_values import CLEAN, FINDINGS, HOSTILE, NEWER, ORIN, REPORT, RULES
+from tests.unit.report_values import CLEAN, FINDINGS, HOSTILE, NEWER, ORIN, REPORT, RULES
 
 SUFFIXES = {"text": "txt", "json": "json", "sarif": "sarif", "junit": "xml", "markdown": "md", "html": "html"}
 

@@ -36,9 +36,8 @@ def render_diff(diff: Diff, *, everything: bool = False) -> list[str]:
     lines += _layers(diff)
     if diff.settings:
         lines.append("settings:")
-        lines += _some(
-            [f"  {plain(f'{name}: {was or 'none'} -> {now or 'none'}')}" for name, was, now in diff.settings], shown
-        )
+        told = (f"{name}: {was or 'none'} -> {now or 'none'}" for name, was, now in diff.settings)
+        lines += _some([f"  {plain(line)}" for line in told], shown)
     return lines
 
 
