@@ -136,9 +136,11 @@ def build_in_docker(plan: DockerPlan, effects: Effects) -> Result:
     done = None if changed else load_summary(plan.out, key=plan.key)
     report = None
     if done is None:
+        from jetsonx.verify.formats.document import report_json
+
         (plan.out / DONE).unlink(missing_ok=True)
         report = _check(plan, outputs)
-        write_json(plan.out / "report.json", report.to_json())
+        write_json(plan.out / "report.json", report_json(report))
         if report.verdict == "error":
             shutil.rmtree(plan.out / "image", ignore_errors=True)  # an image of the build before would mislead
             return replace(outcome, report=report, summary=_finish(plan, outputs, report, None), tags=())

@@ -162,9 +162,11 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
     done = None if built.changed else load_summary(prepared.out, key=done_key)
     if done is not None:
         return replace(outcome, summary=done)
+    from jetsonx.verify.formats.document import report_json
+
     (prepared.out / DONE).unlink(missing_ok=True)
     report = _check(prepared, built)
-    write_json(prepared.out / "report.json", report.to_json())
+    write_json(prepared.out / "report.json", report_json(report))
     write_json(prepared.out / emulate.RECORD, _run_record(prepared, built, report))
     image = None
     if report.verdict == "error":

@@ -10,7 +10,7 @@ from typing import Protocol
 from jetsonx.elf.facts import ElfFacts, FileFacts, VersionNeed
 from jetsonx.verify.device import judge_device
 from jetsonx.verify.finding import Finding, Severity, sort_findings
-from jetsonx.verify.report import Report, version_number
+from jetsonx.verify.report import Input, Report, version_number
 
 
 class Target(Protocol):
@@ -65,7 +65,8 @@ def judge(
             found += _judge_interpreter(file, target)
             findings += (replace(finding, targets=(target.name,)) for finding in found)
     names = tuple(target.name for target in targets)
-    return Report(targets=names, files=tuple(files), findings=sort_findings(_merge(findings)))
+    inputs = (Input(files=tuple(files)),)
+    return Report(targets=names, inputs=inputs, findings=sort_findings(_merge(findings)))
 
 
 def _merge(findings: Iterable[Finding]) -> Iterator[Finding]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Literal
 
 Severity = Literal["error", "warning", "note"]
@@ -36,8 +37,8 @@ class Finding:
 
     ``rule`` is the id of a ``Rule``. ``targets`` names the targets it holds for; empty means any. ``symbols`` and
     ``library`` are what it is about, where it is about such; ``layer`` is the digest of the image layer that ``path``
-    comes from. ``detail`` tells it from others of its rule in the same file, and stays the same when only the words of
-    ``message`` change: waivers and baselines go by it.
+    comes from, ``artifact`` the input it is in, where there are several. ``detail`` tells it from others of its rule in
+    the same file, and stays the same when only the words of ``message`` change: waivers and baselines go by it.
     """
 
     rule: str
@@ -50,6 +51,29 @@ class Finding:
     library: str = ""
     layer: str = ""
     detail: str = ""
+    artifact: str = ""
+
+
+def fingerprint(rule: str, path: str, detail: str) -> str:
+    """What a finding is known by from run to run, 32 hex digits: it outlives new words and another image's name."""
+    return sha256("\0".join((rule, path, detail)).encode(errors="backslashreplace")).hexdigest()[:32]
+
+
+def split_by_target(
+    finding: Finding, targets: Iterable[str], holds: Callable[[str], bool]
+) -> tuple[Finding | None, Finding | None]:
+    """The finding for those targets for which ``holds`` is true, and for the others; None when there are none.
+
+    ``targets`` are all that there are: what a finding without any stands for.
+    """
+    names = finding.targets or tuple(targets)
+    inside = tuple(name for name in names if holds(name))
+    if not inside:
+        return None, finding
+    if len(inside) == len(names):
+        return finding, None
+    outside = tuple(name for name in names if name not in inside)
+    return replace(finding, targets=inside), replace(finding, targets=outside)
 
 
 def sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -106,8 +106,20 @@ PURE = {
     "verify/rules/toolkit.py",
     "verify/versions.py",
     "verify/device.py",
+    "verify/baseline.py",
+    "verify/diff.py",
     "verify/finding.py",
     "verify/report.py",
+    "verify/formats/difference.py",
+    "verify/formats/document.py",
+    "verify/formats/junit.py",
+    "verify/formats/markdown.py",
+    "verify/formats/page.py",
+    "verify/formats/picture.py",
+    "verify/formats/render.py",
+    "verify/formats/sarif.py",
+    "verify/formats/text.py",
+    "verify/formats/words.py",
 }
 
 
