@@ -225,8 +225,6 @@ def _check(plan: DockerPlan, outputs: tuple[str, ...]) -> Report:
         [files / name for name in outputs],
         root=files,
         targets=plan.targets,
-        sysroot_path=Path("/nonexistent"),
-        cuda_dir=plan.targets[0].cuda_dir,
-        driver_globs=("*",),
+        sysroot=None,  # the libraries are the image's, which is made of these files only later
         jit=plan.project.target.jit,
     )
