@@ -185,8 +185,7 @@ def _check(prepared: Prepared, built: Built) -> Report:
     from jetsonx.verify.outputs import check_outputs  # only when there is something to read
 
     return check_outputs(
-        [built.files / name for name in built.outputs],
-        root=built.files,
+        built.files,
         targets=prepared.targets,
         sysroot=prepared.sysroot.path,
         jit=prepared.project.target.jit,

@@ -46,8 +46,7 @@ def host_build(tmp_path: Path, need: Need) -> Path:
 
 def test_host_programs_are_refused(host_build: Path) -> None:
     report = check_outputs(
-        [host_build],
-        root=host_build,
+        host_build,
         targets=[resolve_target(load_catalog(), "orin-nano@39.2")],
         sysroot=None,
     )
