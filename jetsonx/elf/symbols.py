@@ -6,6 +6,8 @@ A library has tens of thousands, a file system hundreds of thousands: the loop i
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
+from itertools import repeat
 from typing import NamedTuple
 
 from jetsonx.elf.facts import Import, UnreadableElfError
@@ -14,10 +16,13 @@ from jetsonx.elf.versions import VERSION_BITS, Versions
 
 SYMBOL_BYTES = 24
 _SYMBOL = struct.Struct("<IBBH16x")
-_GLOBAL, _WEAK, _UNIQUE = 1, 2, 10
+_WEAK = 2
+_VISIBLE = frozenset((1, _WEAK, 10))  # STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE
 _IFUNC = 10  # STT_GNU_IFUNC
 _HIDDEN = 0x8000
 _NAME_MAX = 4096
+_NO_VERSION = ("", "")
+_STEP = 4096  # symbols between looks at how much room their names take
 _ROOM_BYTES = 16 << 20  # names share their ends in the table, but no honest file gains much by that
 
 
@@ -34,68 +39,72 @@ def parse_symbols(table: bytes, numbers: bytes, strings: bytes, versions: Versio
 
     Raises UnreadableElfError.
     """
-    indexes = [x for (x,) in struct.iter_unpack("<H", numbers)] if numbers else [1] * (len(table) // SYMBOL_BYTES)
-    needs = {index: (need.version, need.library) for index, need in versions.needs}
-    definitions = {index: f"@{name}" for index, name in versions.definitions.items()}
-    names = _Names(strings)
-    imports: list[Import] = []
-    exports: set[str] = set()
-    has_ifunc = False
-    for (at, info, other, section), index in zip(_SYMBOL.iter_unpack(table), indexes, strict=True):
-        binding = info >> 4
-        if at == 0 or binding not in (_GLOBAL, _WEAK, _UNIQUE):
-            continue
-        if section == 0:
-            version, library = needs.get(index & VERSION_BITS, ("", ""))
-            imports.append(Import(names.at(at), version, library, binding == _WEAK))
-            continue
-        has_ifunc = has_ifunc or info & 15 == _IFUNC
-        number = index & VERSION_BITS
-        if other & 3 in (1, 2) or number == 0:  # internal, hidden; local by its version
-            continue
-        name = names.at(at)
-        if number > 1 and (suffix := definitions.get(number)) is not None:
-            exports.add(name + suffix)
-            names.spend(len(name) + len(suffix))
-            if index & _HIDDEN:
-                continue
-        exports.add(name)
-    return Symbols(tuple(imports), frozenset(exports), has_ifunc)
+    found = _Found(strings, versions)
+    for start in range(0, len(table) // SYMBOL_BYTES, _STEP):
+        piece = table[start * SYMBOL_BYTES : (start + _STEP) * SYMBOL_BYTES]
+        indexes = (
+            struct.unpack(f"<{len(piece) // SYMBOL_BYTES}H", numbers[2 * start : 2 * (start + _STEP)])
+            if numbers
+            else repeat(1)
+        )
+        found.add(piece, indexes)
+    return Symbols(tuple(found.imports), frozenset(found.exports), found.has_ifunc)
 
 
-class _Names:
-    """The names in a string table. Decoded at once when it is plain text, as nearly always."""
-
-    def __init__(self, strings: bytes) -> None:
+class _Found:
+    def __init__(self, strings: bytes, versions: Versions) -> None:
+        self.imports: list[Import] = []
+        self.exports: set[str] = set()
+        self.has_ifunc = False
+        self._needs = {index: (need.version, need.library) for index, need in versions.needs}
+        self._definitions = {index: f"@{name}" for index, name in versions.definitions.items()}
         self._raw = strings
-        self._left = _ROOM_BYTES + 8 * len(strings)
-        is_plain = strings.isascii() and strings.translate(None, delete=b"\0").decode().isprintable()
-        self._text = strings.decode() if is_plain else None
+        self._text = _plain_text(strings)
+        self._room = _ROOM_BYTES + 8 * len(strings)
 
-    def at(self, offset: int) -> str:
-        text = self._text
-        if text is None:
-            return self._slow(offset)
-        end = text.find("\0", offset)
-        if end < 0 or end - offset > _NAME_MAX:
-            return self._slow(offset)
-        self._left -= end - offset
-        if self._left < 0:
-            raise _too_many()
-        return text[offset:end]
+    def add(self, table: bytes, indexes: Iterable[int]) -> None:
+        text, size = self._text or "", len(self._raw)
+        find, export, new = text.find, self.exports.add, tuple.__new__
+        spent = 0
+        for (at, info, other, section), index in zip(_SYMBOL.iter_unpack(table), indexes, strict=False):
+            if at == 0 or info >> 4 not in _VISIBLE:
+                continue
+            if at >= size:
+                raise UnreadableElfError(f"the ELF file is damaged: a name at 0x{at:x} is outside of its table")
+            number = index & VERSION_BITS
+            name = text[at : find("\0", at)] if text else self._slow(at)
+            spent += len(name)
+            if section == 0:
+                version, library = self._needs.get(number, _NO_VERSION)
+                self.imports.append(new(Import, (name, version, library, info >> 4 == _WEAK)))
+                continue
+            if info & 15 == _IFUNC:
+                self.has_ifunc = True
+            if other & 3 in (1, 2) or number == 0:  # internal, hidden; local by its version
+                continue
+            if number > 1 and number in self._definitions:
+                suffix = self._definitions[number]
+                spent += len(name) + len(suffix)
+                export(name + suffix)
+                if index & _HIDDEN:
+                    continue
+            export(name)
+        self._room -= spent
+        if self._room < 0:
+            raise UnreadableElfError("the ELF file is damaged: its symbols' names take more room than its strings")
 
-    def _slow(self, offset: int) -> str:
-        if offset >= len(self._raw):
-            raise UnreadableElfError(f"the ELF file is damaged: a name at 0x{offset:x} is outside of its table")
-        name = clean(self._raw[offset : offset + _NAME_MAX].partition(b"\0")[0])
-        self.spend(len(name))
-        return name
-
-    def spend(self, count: int) -> None:
-        self._left -= count
-        if self._left < 0:
-            raise _too_many()
+    def _slow(self, at: int) -> str:
+        return clean(self._raw[at : at + _NAME_MAX].partition(b"\0")[0])
 
 
-def _too_many() -> UnreadableElfError:
-    return UnreadableElfError("the ELF file is damaged: its symbols' names take more room than all of its strings")
+def _plain_text(strings: bytes) -> str | None:
+    """A string table as text, when that is plain and no name too long, as nearly always; None otherwise."""
+    if not strings.isascii() or not strings.translate(None, delete=b"\0").decode().isprintable():
+        return None
+    at, text = 0, strings.decode() + "\0"
+    while at < len(text):
+        end = text.rfind("\0", at, at + _NAME_MAX + 1)
+        if end < 0:
+            return None
+        at = end + 1
+    return text

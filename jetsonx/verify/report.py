@@ -54,7 +54,6 @@ class Gone:
     detail: str = ""
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What was looked at, for which targets, and the findings, worst first.
