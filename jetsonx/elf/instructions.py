@@ -8,7 +8,7 @@ expressions) takes a multiple.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -49,38 +49,51 @@ _FP16: _Encodings = (
 _FP16_CONVERSIONS: _Encodings = ((0xFFFF7C00, 0x1EE24000),)  # FCVT from half precision, which ARMv8.0 has
 _LRCPC: _Encodings = ((0x3FFFFC00, 0x38BFC000),)  # LDAPR
 _GUARD = (0xFF00001F, 0x34000010)  # CBZ W16: what outline atomics of GCC and LLVM have before the atomic instruction
+_NOTHING = bytes(4)
 _ALL = (_LSE, _SVE, _DOTPROD, _I8MM, _FP16, _LRCPC)
 
 
 def count_instructions(source: Source, places: Iterable[tuple[int, int]]) -> Instructions:
     """Count what is between each start and end offset. Raises what reading the source raises."""
     total = [0] * 7
-    for start, end in places:
-        previous = 0
-        for at in range(start, end - 3, _CHUNK_BYTES):
-            count = min(_CHUNK_BYTES, end - at) & ~3
-            found, previous = _count(source.read(at, count), previous)
-            total = [x + y for x, y in zip(total, found, strict=True)]
+    for code in _batches(source, places):
+        total = [x + y for x, y in zip(total, _count(code), strict=True)]
     lse, guarded, sve, dotprod, i8mm, fp16, lrcpc = total
     return Instructions(
         lse=lse - guarded, lse_guarded=guarded, sve=sve, dotprod=dotprod, i8mm=i8mm, fp16=fp16, lrcpc=lrcpc
     )
 
 
-def _count(code: bytes, previous: int) -> tuple[list[int], int]:
-    """The counts in ``code``, and its last word; ``previous`` is the word before it."""
+def _batches(source: Source, places: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+    """The code of many small sections together, of large ones in pieces; each after the word before it, or zeros."""
+    batch = bytearray()
+    for start, end in places:
+        batch += _NOTHING
+        for at in range(start, end - 3, _CHUNK_BYTES):
+            count = min(_CHUNK_BYTES, end - at) & ~3
+            batch += source.read(at, count)
+            if len(batch) >= _CHUNK_BYTES:
+                yield bytes(batch)
+                batch = batch[-4:]
+    if len(batch) > len(_NOTHING):
+        yield bytes(batch)
+
+
+def _count(code: bytes) -> list[int]:
+    """The counts in ``code``, whose first word is only there as the one before the second."""
     import numpy as np  # late: it takes longer than looking at a small program
 
+    places = np.flatnonzero(_upper_halves().take(np.frombuffer(code, "<u2")[3::2]))
+    if not len(places):
+        return [0] * 7
     words = np.frombuffer(code, "<u4")
-    places = np.flatnonzero(_upper_halves().take(np.frombuffer(code, "<u2")[1::2]))
-    found = words[places]
+    found = words[places + 1]
     lse = _matches(found, _LSE)
-    before = np.where(places > 0, words[places - 1], np.uint32(previous))[lse]
-    guarded = (before & np.uint32(_GUARD[0])) == np.uint32(_GUARD[1])
+    guarded = (words[places][lse] & np.uint32(_GUARD[0])) == np.uint32(_GUARD[1])
     fp16 = _matches(found, _FP16) & ~_matches(found, _FP16_CONVERSIONS)
     others = [_matches(found, x) for x in (_SVE, _DOTPROD, _I8MM)]
     flags = [lse, guarded, *others, fp16, _matches(found, _LRCPC)]
-    return [int(np.count_nonzero(x)) for x in flags], int(words[-1])
+    return [int(np.count_nonzero(x)) for x in flags]
 
 
 def _matches(words: NDArray[np.uint32], encodings: _Encodings) -> NDArray[np.bool_]:

@@ -24,7 +24,6 @@ _LINE_MAX = 256  # of a "#!" line, as Linux reads it
 _HASH_STEP = 1 << 20
 _OURS = (AARCH64, CUDA)
 _CLASS_64_LITTLE = b"\2\1"
-_EMPTY = "it is empty"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +193,15 @@ def _sha256(data: Buffer) -> str:
     digest = hashlib.sha256()
     for at in range(0, len(data), _HASH_STEP):
         digest.update(data[at : at + _HASH_STEP])
+    return digest.hexdigest()
+
+
+def file_sha256(file: int) -> str:
+    """The sha256 of an open file's content, in hex. Raises OSError."""
+    digest, at = hashlib.sha256(), 0
+    while piece := os.pread(file, _HASH_STEP, at):
+        digest.update(piece)
+        at += len(piece)
     return digest.hexdigest()
 
 

@@ -12,6 +12,7 @@ Buffer = bytes | mmap.mmap
 
 _NAME_MAX = 4096
 _HEAD_BYTES = 4096
+_READ_MAX = 1 << 26  # no honest table is larger, and a hostile file may be large and full of nothing
 
 
 class Source(Protocol):
@@ -37,7 +38,7 @@ class FileSource:
         end = offset + count
         if 0 <= offset <= end <= len(self._head):
             return self._head[offset:end]
-        if not 0 <= offset <= end <= self.size:
+        if not 0 <= offset <= end <= self.size or count > _READ_MAX:
             raise cut_off(offset, count, self.size)
         data = os.pread(self._file, count, offset)
         if len(data) < count:
@@ -56,7 +57,7 @@ class BufferSource:
 
     def read(self, offset: int, count: int) -> bytes:
         """Raises UnreadableElfError."""
-        if not 0 <= offset <= offset + count <= self.size:
+        if not 0 <= offset <= offset + count <= self.size or count > _READ_MAX:
             raise cut_off(offset, count, self.size)
         return self._data[offset : offset + count]
 
