@@ -43,7 +43,7 @@ def make_profile(name: str = "orin-nano@39.2.0", glibc: str = "2.39", **changes:
     )
     stdcxx = Library(
         soname="libstdc++.so.6",
-        versions=frozenset({"CXXABI_1.3", "CXXABI_1.3.9", *(f"GLIBCXX_3.4.{n}" for n in range(29))}),
+        versions=frozenset({"GLIBCXX_3.4", "CXXABI_1.3", "CXXABI_1.3.9", *(f"GLIBCXX_3.4.{n}" for n in range(29))}),
         exports=frozenset({"_Znwm", "_Znwm@GLIBCXX_3.4"}),
         source="a list",
     )

@@ -40,7 +40,7 @@ def _judge_needed(context: Context, node: Node, closure: Closure) -> Iterator[Fi
     In a root file system every library is judged by itself, so that only what a file itself asks for is told.
     """
     for name, asker in closure.missing.items():
-        if asker and context.tree.is_root:
+        if context.tree.is_root and (asker or not _is_missing_anywhere(context, node, name)):
             continue
         through = f" (for {asker})" if asker else ""
         fix = None
@@ -57,6 +57,12 @@ def _judge_needed(context: Context, node: Node, closure: Closure) -> Iterator[Fi
             detail=f"{name}{through}",
             library=name,
         )
+
+
+def _is_missing_anywhere(context: Context, node: Node, name: str) -> bool:
+    """False when every program that loads the library brings what it does not find by itself, by an RPATH."""
+    users = context.started.get(node.path, ())
+    return not users or any(name in context.loader.closure(user).missing for user in users)
 
 
 # -- symbols -----------------------------------------------------------------------------------------------------------

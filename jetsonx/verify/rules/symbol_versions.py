@@ -20,27 +20,50 @@ _NAMED = 8  # symbols in a message
 def judge_versions(context: Context) -> Iterator[Finding]:
     """Every version need of every linked file, packed relocations, and what the driver's libraries want."""
     for node, elf in context.linked:
-        relr = False
         if elf.version_needs:
-            closure = context.closure(node)
-            for need in elf.version_needs:
-                relr = relr or need.version == _RELR
-                yield from _judge_need(context, node, elf, need, closure)
-        if elf.has_relr and not relr and context.glibc < _RELR_SINCE:
+            yield from _judge_needs(context, node, elf)
+        says_so = any(need.version == _RELR for need in elf.version_needs)
+        if elf.has_relr and not says_so and context.glibc < _RELR_SINCE:
             glibc = ".".join(map(str, context.glibc))
             message = f"has packed relative relocations; {context.whose} has glibc {glibc}, which does not read them"
             yield context.find("JX202", node, message, detail="DT_RELR")
+    for node, elf in context.programs:
+        if elf.rpath or elf.runpath:
+            yield from _judge_loaded(context, node)
     yield from _judge_driver(context)
 
 
-def _judge_need(context: Context, node: Node, elf: ElfFacts, need: VersionNeed, closure: Closure) -> Iterator[Finding]:
-    has = _what_is_there(context, need, closure)
-    if not has:
-        return
+def _judge_needs(context: Context, node: Node, elf: ElfFacts) -> Iterator[Finding]:
+    """Against what the file finds by itself, unless every program that loads it brings something better."""
+    closure = context.closure(node)
+    for need in elf.version_needs:
+        has = _what_is_there(context, need, closure)
+        if not has:
+            continue
+        users = context.started.get(node.path, ())
+        if not users or any(_what_is_there(context, need, context.loader.closure(user)) for user in users):
+            yield _tell(context, node, elf, need, has)
+
+
+def _judge_loaded(context: Context, program: Node) -> Iterator[Finding]:
+    """A program with a run path may bring a library under whose name others expect the system's newer one."""
+    closure = context.closure(program)
+    for loaded in closure.order[1:]:
+        node = context.tree.nodes.get(loaded.real)
+        elf = node.facts.elf if node is not None and node.facts is not None else None
+        if node is None or elf is None:
+            continue
+        for need in elf.version_needs:
+            has = _what_is_there(context, need, closure)
+            if has and not _what_is_there(context, need, context.closure(node)):
+                yield _tell(context, node, elf, need, f"loaded by {program.path}, {has}")
+
+
+def _tell(context: Context, node: Node, elf: ElfFacts, need: VersionNeed, has: str) -> Finding:
     symbols = need.symbols or _symbols(elf, need)
     named = f" ({', '.join(symbols[:_NAMED])}{', …' if len(symbols) > _NAMED else ''})" if symbols else ""
     private = need.version == _PRIVATE
-    yield context.find(
+    return context.find(
         "JX202" if need.version == _RELR else "JX201",
         node,
         f"needs {need.version} of {need.library}{named}; {has}",
