@@ -16,7 +16,6 @@ from jetsonx.project.record import Key, Record
 from jetsonx.verify.finding import Finding, sort_findings, split_by_target
 from jetsonx.verify.report import Report, Waived
 
-FILE_NAME = "jetsonx-waivers.toml"
 UNUSED = "JX901"
 EXPIRED = "JX902"
 _HINT = 'a waiver is [[waiver]] with rule = "JX301", path = "usr/lib/*", reason = "…"; see docs/verify.md'
