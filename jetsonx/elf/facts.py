@@ -182,8 +182,10 @@ class FileFacts:
 
     ``path`` is what reports call it. ``reason`` says why it is unreadable. ``members`` are the ELF files inside an
     archive, by name; ``elf`` is set for "elf" only. ``fatbins`` are those of the file and of all members.
-    ``interpreter_line`` is the first line of a script, "#!" included. ``sha256``, in hex, is of the content, where it
-    was asked for.
+    ``interpreter_line`` is the first line of a script, "#!" included. ``text`` is the content of a file that tells the
+    loader where libraries lie (ld.so.conf and what it includes). ``host_strings`` are the paths of the build machine
+    found in the content, where prefixes were given to look for. ``sha256``, in hex, is of the content, where it was
+    asked for.
     """
 
     path: str
@@ -193,6 +195,8 @@ class FileFacts:
     members: tuple[tuple[str, ElfFacts], ...] = ()
     fatbins: tuple[Fatbin, ...] = ()
     interpreter_line: str = ""
+    text: str = ""
+    host_strings: tuple[str, ...] = ()
     sha256: str = ""
 
     @property
