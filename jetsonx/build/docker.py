@@ -139,7 +139,7 @@ def build_in_docker(plan: DockerPlan, effects: Effects) -> Result:
         from jetsonx.verify.formats.document import report_json
 
         (plan.out / DONE).unlink(missing_ok=True)
-        report = _check(plan, outputs)
+        report = _check(plan)
         write_json(plan.out / "report.json", report_json(report))
         if report.verdict == "error":
             shutil.rmtree(plan.out / "image", ignore_errors=True)  # an image of the build before would mislead
@@ -147,7 +147,7 @@ def build_in_docker(plan: DockerPlan, effects: Effects) -> Result:
     image, is_new = _make_image(plan, effects)
     if report is None and done is not None and not is_new:
         return replace(outcome, summary=done)
-    report = report or _check(plan, outputs)
+    report = report or _check(plan)
     return replace(outcome, report=report, image=image, summary=_finish(plan, outputs, report, image))
 
 
@@ -217,16 +217,12 @@ def render_ignore(root: Path, out: Path) -> str:
     return "".join(f"{line}\n" for line in (*lines, *_IGNORED))
 
 
-def _check(plan: DockerPlan, outputs: tuple[str, ...]) -> Report:
+def _check(plan: DockerPlan) -> Report:
     from jetsonx.verify.outputs import check_outputs
 
-    files = plan.out / "files"
     return check_outputs(
-        [files / name for name in outputs],
-        root=files,
+        plan.out / "files",
         targets=plan.targets,
-        sysroot_path=Path("/nonexistent"),
-        cuda_dir=plan.targets[0].cuda_dir,
-        driver_globs=("*",),
+        sysroot=None,  # the libraries are the image's, which is made of these files only later
         jit=plan.project.target.jit,
     )

@@ -182,15 +182,12 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
 
 
 def _check(prepared: Prepared, built: Built) -> Report:
-    from jetsonx.verify.outputs import check_outputs  # pyelftools is imported only when there is something to read
+    from jetsonx.verify.outputs import check_outputs  # only when there is something to read
 
     return check_outputs(
-        [built.files / name for name in built.outputs],
-        root=built.files,
+        built.files,
         targets=prepared.targets,
-        sysroot_path=prepared.sysroot.path,
-        cuda_dir=prepared.sdk.cuda_dir,
-        driver_globs=prepared.targets[0].line.driver_libraries,
+        sysroot=prepared.sysroot.path,
         jit=prepared.project.target.jit,
     )
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from jetsonx.artifact.tree import Tree
 from jetsonx.verify.context import Context, Options
-from jetsonx.verify.finding import Finding, sort_findings
+from jetsonx.verify.finding import Finding, Rule, sort_findings
 from jetsonx.verify.profile import Profile
+from jetsonx.verify.rulebook import load_rules
 from jetsonx.verify.rules.architecture import judge_architecture
 from jetsonx.verify.rules.closures import judge_libraries
 from jetsonx.verify.rules.cpu import judge_cpu
@@ -56,6 +57,11 @@ def judge(tree: Tree, profiles: Sequence[Profile], options: Options) -> tuple[Fi
             found = (finding for finding in family(context) if context.wanted[finding.rule])
             findings += (replace(finding, targets=(profile.name,)) for finding in found)
     return sort_findings(_merge(findings))
+
+
+def applied_rules(options: Options) -> tuple[Rule, ...]:
+    """The rules that ``options`` ask for, in the order of their ids."""
+    return tuple(rule for name, rule in load_rules().items() if options.wants(name))
 
 
 def _merge(findings: Iterable[Finding]) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.console import Console
 from jetsonx.effects import Effects
 from jetsonx.elf.load import load_file, read_elf
@@ -19,7 +20,6 @@ from jetsonx.runner import Runner
 from jetsonx.store.store import Store
 from jetsonx.toolchain.tools import Fetcher, Tool
 from jetsonx.verify.outputs import check_outputs
-from tests.elf.synthetic import FakeTarget
 from tests.integration.conftest import Need, Run
 
 
@@ -46,12 +46,9 @@ def host_build(tmp_path: Path, need: Need) -> Path:
 
 def test_host_programs_are_refused(host_build: Path) -> None:
     report = check_outputs(
-        [host_build],
-        root=host_build,
-        targets=[FakeTarget()],
-        sysroot_path=host_build / "none",
-        cuda_dir="usr/local/cuda-13.2",
-        driver_globs=[],
+        host_build,
+        targets=[resolve_target(load_catalog(), "orin-nano@39.2")],
+        sysroot=None,
     )
     found = {(finding.rule, finding.path) for finding in report.findings}
     wrong = {("JX101", name) for name in ("app", "libtwice.a", "libtwice.so.1")}

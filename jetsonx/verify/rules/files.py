@@ -41,7 +41,7 @@ def _judge_link(context: Context, node: Node) -> Iterator[Finding]:
         yield context.find("JX801", node, f"is a link that leads outside: {node.target}", detail="outside")
         return
     name = posixpath.basename(node.path)
-    if not _LIBRARY.fullmatch(name) or context.tree.resolve(node.path) is not None:
+    if context.tree.resolve(node.path) is not None or (context.tree.is_root and not _LIBRARY.fullmatch(name)):
         return
     aim = posixpath.basename(node.target)
     if context.profile.is_driver_library(aim) or context.profile.is_driver_library(name):
