@@ -31,7 +31,7 @@ class Options:
     """What to read of a file beyond its headers.
 
     ``deep`` looks for device code outside of its sections too; ``instructions`` counts those that not every processor
-    has; ``hash`` takes the sha256 of every file that has facts.
+    has; ``hash`` takes the sha256 of every file, so that each has facts.
     """
 
     deep: bool = False
@@ -97,14 +97,17 @@ def load_file(path: Path, name: str, options: Options = PLAIN) -> FileFacts:
 
 
 def read_open_file(file: int, size: int, name: str, options: Options) -> FileFacts | None:
-    """The facts of an open regular file; None when there is nothing of interest in it. Never raises."""
+    """The facts of an open regular file; None when nothing of interest is in it and no hash asked for. Never raises."""
     try:
         magic = os.pread(file, MAGIC_BYTES, 0)
+        if options.hash:
+            with _mapped(file) as data:
+                return parse_file(data, name, options)
         if not is_interesting(magic):
             return None
         if magic.startswith(b"#!"):
             return _script(os.pread(file, _LINE_MAX, 0), name)
-        if magic.startswith(ELF_MAGIC) and not options.deep and not options.hash:
+        if magic.startswith(ELF_MAGIC) and not options.deep:
             elf = _parse_elf(FileSource(file, size), options)
             if not _has_device_code(elf):  # as nearly always: nothing more to read
                 return FileFacts(path=name, kind="elf", elf=elf)
@@ -124,17 +127,21 @@ def is_interesting(magic: bytes) -> bool:
 
 
 def parse_file(data: Buffer, name: str, options: Options) -> FileFacts | None:
-    """The facts of a file whose bytes are ``data``; None when there is nothing of interest in it. Never raises."""
+    """The facts of a file whose bytes are ``data``; None as in :func:`read_open_file`. Never raises."""
+    facts = _parse_any(data, name, options)
+    if not options.hash:
+        return facts
+    return replace(facts or FileFacts(path=name, kind="other"), sha256=_sha256(data))
+
+
+def _parse_any(data: Buffer, name: str, options: Options) -> FileFacts | None:
     magic = data[:MAGIC_BYTES]
     if not is_interesting(magic):
         return None
     try:
-        if magic.startswith(b"#!"):
-            return _script(data[:_LINE_MAX], name)
-        facts = _parse(data, magic, name, options)
+        return _script(data[:_LINE_MAX], name) if magic.startswith(b"#!") else _parse(data, magic, name, options)
     except UnreadableElfError as error:
         return _unreadable(name, str(error))
-    return replace(facts, sha256=_sha256(data)) if options.hash else facts
 
 
 def _parse(data: Buffer, magic: bytes, name: str, options: Options) -> FileFacts:
