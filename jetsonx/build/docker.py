@@ -82,7 +82,7 @@ class DockerPlan:
     def _build(self) -> Build:
         return Build(
             dockerfile=self.folder / "Dockerfile",
-            context=self.project.root,
+            context=self.project.root.absolute(),
             platform=self.targets[0].platform,
             builder=self.options.builder,
             contexts=self.contexts,

@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-_LINE = re.compile(r"#(\d+) ?(.*)")
+_LINE = re.compile(r"#(\d+) (.+)")
 _PRINTED = re.compile(r"\d+\.\d+ (.*)")
-_STEP = re.compile(r"\[(?:linux/\S+ )?(?P<stage>\S+) +\d+/\d+\] (?P<command>.*)")
+_STEP = re.compile(r"\[(?:linux/\S+ )?(?:(?P<stage>\S+) +)?\d+/\d+\] (?P<command>.*)")
 _FAILED = re.compile(r"^(?:ERROR|error): (?:failed to build: )?(?:failed to solve: )?(.*)")
-_STATUS = re.compile(r"exit code: (\d+)")
+_STATUS = re.compile(r"exit code: (\d+)$")
 _LOG_LINES = 10_000  # searched for known failures
 _WORDS = 100
 _SHOWN_LINES = 40
@@ -33,7 +33,7 @@ class Step:
     def stage(self) -> str:
         """The stage of the Dockerfile it belongs to, "" when it belongs to none."""
         match = _STEP.fullmatch(self.name)
-        return match["stage"] if match else ""
+        return (match["stage"] or "") if match else ""
 
     @property
     def command(self) -> str:
@@ -55,7 +55,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a build failed: ``reason`` is BuildKit's sentence; ``step`` the one that failed, when it was one.
+    """Why a build failed: ``reason`` in BuildKit's words; ``step`` the one that failed, when it was one.
 
     ``status`` is the exit status of its command, None when no command failed.
     """
@@ -89,7 +89,7 @@ class Progress:
         """Read a line; yields what a person wants to see of it: the steps that begin, end and were cached."""
         self._log.append(line)
         match = _LINE.fullmatch(line)
-        if match is None:
+        if match is None or match[1] == "0":  # number 0 is buildx, saying which builder it takes
             if sentence := _FAILED.match(line):
                 self._sentence = sentence[1]
             return
@@ -110,6 +110,6 @@ class Progress:
 
     def failure(self) -> Failure:
         """What to say of a build that failed."""
-        reason = self._sentence or self._reason or "the builder said no reason"
-        status = _STATUS.search(self._reason or self._sentence)
+        reason = self._reason or self._sentence or "the builder said no reason"
+        status = _STATUS.search(reason)
         return Failure(reason=reason, step=self._failed, status=int(status[1]) if status else None)
