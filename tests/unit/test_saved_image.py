@@ -16,7 +16,6 @@ from jetsonx.errors import BuildError, ConfigError, DownloadError
 from jetsonx.image.oci import plan_of, read_image
 from jetsonx.image.saved import write_saved
 
-
 Members = list[tuple[str, bytes | str]]
 """Files of a tar by name; a str is what a symbolic link holds."""
 
