@@ -126,6 +126,7 @@ def build_in_docker(plan: DockerPlan, effects: Effects) -> Result:
         out=plan.out,
         targets=plan.targets,
         engine="docker",
+        reference=plan.tag,
         why=plan.why,
         notes=(),
         report=None,
