@@ -195,10 +195,16 @@ def _known_digest(reference: str, target: Target, lock: Lock | None) -> str | No
     return image.digest if image is not None and image.reference == reference else None
 
 
+def find_toolchain(target: Target, toolchains: Sequence[ToolchainImage]) -> ToolchainImage | None:
+    """The x86-64 image that a cross build for ``target`` starts from; None when none is known."""
+    wanted = (target.cuda_version, target.line.ubuntu)
+    return next((image for image in toolchains if (image.cuda, image.suite) == wanted), None)
+
+
 def _toolchain_image(target: Target, toolchains: Sequence[ToolchainImage]) -> str:
-    for image in toolchains:
-        if (image.cuda, image.suite) == (target.cuda_version, target.line.ubuntu):
-            return pinned(image.reference, image.digest)
+    image = find_toolchain(target, toolchains)
+    if image is not None:
+        return pinned(image.reference, image.digest)
     raise ConfigError(
         f"{target.name}: no x86-64 image with CUDA {target.cuda_version} on Ubuntu {target.line.ubuntu} is known",
         hint="--strategy emulate builds on the release's own image",
