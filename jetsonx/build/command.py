@@ -167,6 +167,7 @@ def _keep_lock(lock: Lock | None, path: Path, prepared: Prepared, fetcher: Fetch
     request = lockfile.request_key(prepared.project, target)
     wheels, archives = (*prepared.sdk.wheels, *fetcher.used), (*prepared.sdk.archives, *fetcher.used_archives)
     new = lockfile.lock_build(lock, target, request, prepared.sysroot.pins, wheels, archives, refresh=refresh)
+    new = lockfile.lock_image(new, target, prepared.image.key, prepared.image.packages)
     try:
         write_lock(path, new)
         fetcher.store.protect(path, [prepared.sysroot.tree.name])
