@@ -45,6 +45,7 @@ LAYERS = (
     "verify",
     "image",
     "host",
+    "engine",
     "build",
     "cli",
 )
@@ -60,6 +61,9 @@ PURE = {
     "registry/reference.py",
     "rootfs/gather.py",
     "rootfs/identity.py",
+    "engine/builder_list.py",
+    "engine/builder_mirrors.py",
+    "engine/node_plan.py",
     "host/doctor.py",
     "host/facts.py",
     "host/judge_docker.py",
