@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,10 @@ from jetsonx.store.store import Store, default_root
 from jetsonx.sysroot.pull import Sysroot, pull_sysroot
 from jetsonx.sysroot.request import Request
 from jetsonx.sysroot.source import Source
+from tests.integration.arm64 import serve_arm64
+from tests.integration.docker_engine import Engine, serve_engine
+from tests.integration.l4t import serve_devel_image
+from tests.integration.registry import RunningRegistry
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 CLI = (sys.executable, "-m", "jetsonx")
@@ -112,3 +116,52 @@ def sysroot(store: Store) -> Sysroot:
     target = resolve_target(load_catalog(), "orin-nano@39.2")
     effects = Effects(store=store, runner=Runner(), console=Console(-1))
     return pull_sysroot(target, Request(source=Source(kind="apt")), effects)
+
+
+@pytest.fixture(scope="session")
+def root_rights(need: Need) -> None:
+    """For what no other user may do: engines, mounts, bridges."""
+    for program in ("setpriv", "ip", "iptables", "mount", "dpkg-deb"):
+        need(program)
+    if os.geteuid() != 0:
+        message = "a Docker engine of the tests' own takes root's rights"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def engine_20(root_rights: None) -> Iterator[Engine]:
+    """Docker 20.10: its BuildKit knows no named contexts."""
+    with serve_engine("20.10") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def engine_26(root_rights: None) -> Iterator[Engine]:
+    """Docker 26.1 with Docker's own image store."""
+    with serve_engine("26.1") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def engine_26_containerd(root_rights: None) -> Iterator[Engine]:
+    """Docker 26.1 with containerd's image store, which keeps images of several platforms."""
+    with serve_engine("26.1-containerd") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def arm64(root_rights: None, need: Need) -> Iterator[None]:
+    """AArch64 programs start here, in containers too; not for the whole session, for others' tests look at binfmt."""
+    with serve_arm64(need("qemu-aarch64-static")):
+        yield
+
+
+@pytest.fixture(scope="session")
+def devel_registry(need: Need, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
+    """A registry in nvcr.io's place (``JETSONX_MIRRORS=nvcr.io=URL``) with what Dockerfiles of L4T r39 start from."""
+    for program in ("docker-registry", "skopeo", "mmdebstrap"):
+        need(program)
+    with serve_devel_image(tmp_path_factory.mktemp("devel")) as registry:
+        yield registry

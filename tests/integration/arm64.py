@@ -1,0 +1,49 @@
+"""AArch64 programs that start on this machine, by QEMU and the kernel's binfmt_misc, for as long as a test needs it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from jetsonx.host.binfmt import MOUNT, probe_binfmt
+from jetsonx.host.binfmt_install import NAME, registration
+
+_ENTRIES = Path("/") / MOUNT
+
+
+@contextlib.contextmanager
+def serve_arm64(qemu: str) -> Iterator[None]:
+    """Have ``qemu`` (a static qemu-aarch64) start AArch64 programs, also in containers, unless something does already.
+
+    What is taken back at the end is what was done here: an entry of this process's own name, and the mount of
+    binfmt_misc when nothing else came to use it. Needs root.
+    """
+    found = probe_binfmt()
+    if found.enabled and "F" in found.flags:
+        yield
+        return
+    mounts = not found.mounted
+    entry = _ENTRIES / f"jetsonx-tests-{os.getpid()}"
+    if mounts:
+        subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(_ENTRIES)], check=True)
+    try:
+        _write(_ENTRIES / "register", registration(qemu).replace(NAME.encode(), os.fsencode(entry.name), 1))
+        try:
+            yield
+        finally:
+            _write(entry, b"-1")
+    finally:
+        if mounts and {path.name for path in _ENTRIES.iterdir()} == {"register", "status"}:
+            subprocess.run(["umount", str(_ENTRIES)], check=False)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """In one piece, and creating nothing."""
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
