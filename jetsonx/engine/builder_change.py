@@ -14,13 +14,18 @@ from jetsonx.engine.builders import load_known
 from jetsonx.engine.node_machine import Machine, check_machine, probe_machine
 from jetsonx.engine.node_plan import NodeRequest, check_new, create_builder, create_context, plan_removal
 from jetsonx.errors import ConfigError, DeviceError, HostError
-from jetsonx.host.ask import Ask
 from jetsonx.host.facts import Node
 from jetsonx.host.judge_docker import ROOT_LEAST_BYTES
 from jetsonx.net.mirrors import Mirrors, load_mirrors
 from jetsonx.runner import Command, Completed, Runner
 
 _CONTAINER = "docker-container"
+_START_HINTS = {
+    _CONTAINER: "BuildKit's image comes from Docker Hub: JETSONX_MIRRORS=docker.io=URL or --driver-opt image=… name "
+    "another place, and --driver docker needs no image",
+    "remote": "see that BuildKit listens there, and that nothing on the way closes the port",
+    "kubernetes": "see what kubectl says of the cluster; --driver-opt passes on what buildx's driver needs",
+}
 
 
 def add_node(
@@ -50,8 +55,10 @@ def add_node(
 
 
 def _contexts(runner: Runner, docker: str) -> list[str]:
-    said = Ask(runner)(docker, "context", "ls", "--quiet")
-    return said.stdout.split() if said is not None and said.ok else []
+    done = runner.run(Command(argv=(docker, "context", "ls", "--quiet")))
+    if not done.ok:  # a context that is there unseen would be taken for a half-made one, and removed
+        raise HostError("docker cannot list its contexts", details=done.tail, hint="docker context ls")
+    return done.stdout.split()
 
 
 def _describe(request: NodeRequest, machine: Machine) -> Iterator[str]:
@@ -108,8 +115,9 @@ def _create(
         full = NodeRequest(node=request.node, address=request.address, driver_opts=opts)
         with _undone(lambda: list(_take_away(docker, (request.node,), (*known, request.node), runner))):
             _do(create_builder(docker, full, joins=joins, config=config), runner, what="make the builder")
+            console.say("starting BuildKit there")
             start = Command(argv=(docker, "buildx", "inspect", "--bootstrap", request.node.builder))
-            _do(start, runner, what="start BuildKit there", on_line=console.say)
+            _do(start, runner, what="start BuildKit there", hint=_START_HINTS.get(request.node.driver))
 
 
 @contextlib.contextmanager
@@ -123,10 +131,12 @@ def _undone(undo: Callable[[], object]) -> Iterator[None]:
         raise
 
 
-def _do(command: Command, runner: Runner, *, what: str, on_line: Callable[[str], None] | None = None) -> None:
-    done = runner.run(command, on_line=on_line)
+def _do(command: Command, runner: Runner, *, what: str, hint: str | None = None) -> None:
+    done = runner.run(command)
     if not done.ok:
-        raise DeviceError(f"could not {what}; nothing of it is left", details=done.tail, hint=f"it was: {command}")
+        raise DeviceError(
+            f"could not {what}; nothing of it is left", details=done.tail, hint=hint or f"it was: {command}"
+        )
 
 
 def remove_nodes(name: str, *, runner: Runner, environ: Mapping[str, str]) -> tuple[tuple[Node, ...], tuple[str, ...]]:

@@ -52,7 +52,7 @@ def load_known(runner: Runner, environ: Mapping[str, str]) -> tuple[str, tuple[N
     docker = which_host("docker")
     if docker is None:
         raise HostError("there is no docker command on this host", hint="jetsonx doctor says how to install it")
-    return docker, load_nodes(Ask(runner), docker, environ)
+    return docker, load_nodes(Ask(runner), docker, environ, patience_s=LIMIT_S)
 
 
 def native_builders(

@@ -120,7 +120,7 @@ def _no_engine(name: str, machine: Machine) -> DeviceError:
     groups = " ".join(machine.groups)
     checks = (
         f"1. group: {machine.user} is {'' if is_member else 'not '}in {group}; its groups there: {groups}",
-        f"2. daemon: {machine.socket or 'no socket /var/run/docker.sock'}",
+        f"2. daemon: {machine.socket or 'no socket is there'}",
         f"3. context: the docker command there looks at {machine.endpoint or 'an unknown place'}",
     )
     mend = f"ssh -t {name} sudo usermod -aG {group} {machine.user}; it gives that user root's rights there"

@@ -1,3 +1,4 @@
+#!/bin/sh
 # Read by `sh` of a machine that is to build: says what it is and has, a line each. As one function, so that no program
 # that it starts can read the rest of it from standard input.
 say() { printf '%s=%s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"; }
@@ -10,9 +11,10 @@ tell() {
   say groups "$(id -nG)"
   say l4t "$(head -n 1 /etc/nv_tegra_release 2>/dev/null)"
   say docker "$(command -v docker)"
-  say socket "$(ls -ld /var/run/docker.sock 2>/dev/null)"
   command -v docker >/dev/null || return 0
-  say endpoint "${DOCKER_HOST:-$(limited docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null)}"
+  endpoint=${DOCKER_HOST:-$(limited docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null)}
+  say endpoint "$endpoint"
+  case $endpoint in unix://*) say socket "$(ls -ld "${endpoint#unix://}" 2>/dev/null)" ;; esac
   if answer=$(limited docker version --format '{{.Server.Version}}' 2>&1); then
     say server "$answer"
   else

@@ -13,16 +13,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jetsonx.host.ask import Ask
+from jetsonx.host.ask import PATIENCE_S, Ask
 from jetsonx.host.facts import CONTEXT_DRIVER, Node
 
 _MARK = "jetsonx builder node for {}"
 _MARKED = re.compile(re.escape(_MARK.format("")) + r"(?P<platform>[a-z0-9]+/[a-z0-9/]+)")
 
 
-def load_nodes(ask: Ask, docker: str, environ: Mapping[str, str]) -> tuple[Node, ...]:
-    """All nodes, those of buildx's builders first. ``docker``: the client to ask for its contexts."""
-    said = ask(docker, "context", "ls", "--format", "{{json .}}")
+def load_nodes(
+    ask: Ask, docker: str, environ: Mapping[str, str], *, patience_s: float = PATIENCE_S
+) -> tuple[Node, ...]:
+    """All nodes, those of buildx's builders first. ``docker``: the client to ask for its contexts, as `Ask` does."""
+    said = ask(docker, "context", "ls", "--format", "{{json .}}", patience_s=patience_s)
     contexts = parse_contexts(said.stdout if said is not None and said.ok else "")
     return (*load_instances(buildx_directory(environ)), *contexts)
 

@@ -615,7 +615,7 @@ def test_nodes_are_read_from_buildx_s_files(tmp_path: Path) -> None:
     assert first == Node(
         name="jetson0", builder="jetson", driver="docker-container", endpoint="ssh://jetson", platforms=("linux/arm64",)
     )
-    assert [node.is_remote for node in rest] == [False, False]
+    assert [node.is_remote for node in rest] == [False]
     assert load_instances(tmp_path / "nowhere") == ()
 
 
