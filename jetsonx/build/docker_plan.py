@@ -16,6 +16,7 @@ from jetsonx.dockerfile import find_toolchain, load_toolchain_images, plan_docke
 from jetsonx.engine.builders import choose_native
 from jetsonx.engine.client import load_engine
 from jetsonx.errors import HostError
+from jetsonx.net.mirrors import load_mirrors
 from jetsonx.project import Project
 from jetsonx.project.lock import Lock
 
@@ -47,7 +48,12 @@ def plan_in_docker(
         options = replace(options, builder=means.builder, context=means.context or options.context)
     engine = load_engine(effects.runner, os.environ, context=options.context)
     dockerfile = plan_dockerfile(
-        project, targets, strategy=choice.strategy, toolchains=load_toolchain_images(), lock=lock
+        project,
+        targets,
+        strategy=choice.strategy,
+        toolchains=load_toolchain_images(),
+        lock=lock,
+        mirrors=load_mirrors(os.environ),
     )
     release = f"-r{target.release.l4t}" if several else ""
     return DockerPlan(

@@ -15,10 +15,13 @@ from dataclasses import dataclass, field
 _LINE = re.compile(r"#(\d+) (.+)")
 _PRINTED = re.compile(r"\d+\.\d+ (.*)")
 _STEP = re.compile(r"\[(?:linux/\S+ )?(?:(?P<stage>\S+) +)?\d+/\d+\] (?P<command>.*)")
+_DONE = re.compile(r"DONE (\d+\.\d+)s")
 _FAILED = re.compile(r"^(?:ERROR|error): (?:failed to build: )?(?:failed to solve: )?(.*)")
 _STATUS = re.compile(r"exit code: (\d+)$")
 _LOG_LINES = 10_000  # searched for known failures
+_MOUNT = re.compile(r" --mount=\S+")
 _WORDS = 100
+_WORTH_TELLING_S = 1.0
 _SHOWN_LINES = 40
 
 
@@ -28,6 +31,7 @@ class Step:
 
     name: str
     log: deque[str] = field(default_factory=lambda: deque(maxlen=_LOG_LINES))
+    is_shown: bool = False
 
     @property
     def stage(self) -> str:
@@ -44,7 +48,7 @@ class Step:
     @property
     def short(self) -> str:
         """The name on one line of a terminal."""
-        text = " ".join(self.name.split())
+        text = " ".join(_MOUNT.sub("", self.name).split())
         return text if len(text) <= _WORDS else f"{text[: _WORDS - 1]}…"
 
     @property
@@ -86,7 +90,7 @@ class Progress:
         return "\n".join(self._log)
 
     def take(self, line: str) -> Iterator[str]:
-        """Read a line; yields what a person wants to see of it: the steps that begin, end and were cached."""
+        """Read a line; yields what a person wants to see of it: steps that are at work, and how long they took."""
         self._log.append(line)
         match = _LINE.fullmatch(line)
         if match is None or match[1] == "0":  # number 0 is buildx, saying which builder it takes
@@ -96,14 +100,18 @@ class Progress:
         number, text = match.groups()
         step = self._steps.get(number)
         if step is None:
-            step = self._steps[number] = Step(text)
-            if not step.is_internal:
-                yield step.short
-        elif text == "CACHED" and not step.is_internal:
-            yield f"  cached: {step.short}"
-        elif text.startswith("DONE ") and not step.is_internal and not text.endswith(" 0.0s"):
-            yield f"  {text.removeprefix('DONE ')}: {step.short}"
-        elif text.startswith("ERROR: "):
+            self._steps[number] = Step(text)
+            return
+        if text == "CACHED" or (step.is_internal and not text.startswith("ERROR: ")):
+            return
+        if done := _DONE.fullmatch(text):
+            if float(done[1]) >= _WORTH_TELLING_S:
+                yield f"{float(done[1]):6.1f} s  {step.short}"
+            return
+        if not step.is_shown:
+            step.is_shown = True
+            yield f"          {step.short}"
+        if text.startswith("ERROR: "):
             self._failed, self._reason = step, text.removeprefix("ERROR: ")
         elif printed := _PRINTED.fullmatch(text):
             step.log.append(printed[1])
