@@ -12,6 +12,7 @@ from jetsonx.catalog import Target, common_cpu
 from jetsonx.dockerfile.images import ToolchainImage, mirrored, pinned
 from jetsonx.errors import ConfigError
 from jetsonx.net.mirrors import Mirrors
+from jetsonx.packages.dpkg import scripts_stanzas
 from jetsonx.project import Project
 from jetsonx.project.lock import Lock
 from jetsonx.registry.reference import parse_reference
@@ -40,8 +41,10 @@ class Dockerfile:
     ``l4t_image``: the release's own image, with CUDA's headers and libraries; ``toolchain_image``: the x86-64 one, only
     with "cross"; ``base_image``: what the result is built on, None for ``minimal``. ``context``: the sysroot is a named
     build context and no stage. ``build_packages``: Debian packages that the build needs on the machine it runs on;
-    ``target_packages``: those of the target that the project asks for. ``old_cmake``: the distribution's CMake does not
-    know CUDA architectures. ``stand_ins``: registries and what is asked in their place, by the user's mirror setting.
+    ``target_packages``: those of the target that the project asks for; ``scripts_status``: dpkg's record of what is
+    taken as there when packages are unpacked, since only maintainer scripts need it. ``old_cmake``: the distribution's
+    CMake does not know CUDA architectures. ``stand_ins``: registries and what is asked in their place, by the user's
+    mirror setting.
     """
 
     project: Project
@@ -56,7 +59,9 @@ class Dockerfile:
     build_packages: Words
     target_packages: Words
     old_cmake: bool
+    scripts_status: str
     entrypoint: Words
+    test: Words
     health: Words
     env: tuple[tuple[str, str], ...]
     labels: tuple[tuple[str, str], ...]
@@ -66,6 +71,11 @@ class Dockerfile:
     def target(self) -> Target:
         """Any of the targets, for what those of one release share."""
         return self.targets[0]
+
+    @property
+    def unpacks(self) -> bool:
+        """True when the image gets packages without their maintainer scripts."""
+        return bool(self.project.image.packages) and not self.project.image.scripts
 
     @property
     def source(self) -> str:
@@ -151,6 +161,8 @@ def plan_dockerfile(
         build_packages=_build_packages(project, old_cmake=old_cmake),
         target_packages=project.sysroot.packages,
         old_cmake=old_cmake,
+        scripts_status="\n".join(scripts_stanzas(project.image.packages, target.debian_arch)),
+        test=_in_image(project, project.image.test),
         entrypoint=_in_image(project, project.image.entrypoint or (program,)),
         health=_in_image(project, health),
         env=tuple({**_ENV, **({"SSL_CERT_FILE": _CERTIFICATES} if minimal else {}), **dict(project.image.env)}.items()),
@@ -189,6 +201,11 @@ def _refuse(project: Project, target: Target, strategy: Strategy, *, context: bo
         raise ConfigError(
             f"{where}: build.override_arch: a Dockerfile has no compiler in between that could replace -arch",
             hint="leave it out, or build with `jetsonx build`",
+        )
+    if project.image.scripts and project.image.base == "minimal":
+        raise ConfigError(
+            f'{where}: image.scripts: the base "minimal" has no apt-get, and no shell for maintainer scripts',
+            hint="set [image] base to an image that has apt, or leave scripts out: packages are unpacked then",
         )
     if context and strategy != "cross":
         raise ConfigError(
