@@ -25,24 +25,23 @@ def run_demo(directory: Path, targets: tuple[str, ...], effects: Effects) -> Non
     request = Request(directory=project, targets=targets)
     results = build(request, effects)
     for result in results:
-        prepared = result.prepared
-        console.out(f"2. built for {prepared.names} in {prepared.out}")
-        for line in (prepared.sysroot.why, *prepared.sdk.why):
+        console.out(f"2. built for {result.names} in {result.out}")
+        for line in result.why:
             console.out(f"     {line}")
         console.out("3. checked")
         for line in summary_lines(result):
             console.out(f"     {line}")
         size = result.summary["image_bytes"]
         held = f" ({amount(size)})" if isinstance(size, int) else ""
-        console.out(f"4. packed as an OCI image{held} in {prepared.out / 'image'}")
-        console.out(f"     into Docker:  tar -C {prepared.out / 'image'} -c . | docker load")
+        console.out(f"4. packed as an OCI image{held} in {result.out / 'image'}")
+        console.out(f"     into Docker:  tar -C {result.out / 'image'} -c . | docker load")
     console.out("5. started under QEMU user emulation (no GPU there)")
-    for line in _try_it(results[0].prepared.out, effects.runner):
+    for line in _try_it(results[0].out, effects.runner):
         console.out(f"     {line}")
     console.out("next:")
     console.out(f"     change {project / 'vector_add.cu'} and run: jetsonx build {project}")
     console.out("     bring it to a Jetson on JetPack 7.2:")
-    image = results[0].prepared.out / "image"
+    image = results[0].out / "image"
     console.out(f"     tar -C {image} -c . | ssh jetson@192.168.55.1 docker load")
     console.out(f"     ssh jetson@192.168.55.1 docker run --rm --runtime nvidia {SAMPLE}:0.1.0 --self-test")
 

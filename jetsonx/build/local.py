@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
+from jetsonx.build.output import collect_outputs, write_if_changed
 from jetsonx.build.plan import BuildPlan, Step
 from jetsonx.build.source import find_outputs, sync_source
 from jetsonx.console import Console
@@ -50,7 +51,7 @@ def run_plan(plan: BuildPlan, out: Path, *, key: str, targets: str, runner: Runn
         synced = sync_source(plan.places.source, plan.places.copy, exclude=out, redirect=plan.redirect)
         redirected = synced.redirected
     for name, text in plan.files.items():
-        _write_if_changed(build / name, text)
+        write_if_changed(build / name, text)
     for step in plan.steps:
         if step.once and state.get(step.say) == str(step.command):
             continue
@@ -58,9 +59,9 @@ def run_plan(plan: BuildPlan, out: Path, *, key: str, targets: str, runner: Runn
         state[step.say] = str(step.command)
         (build / _STATE).write_text(json.dumps(state))
     outputs = find_outputs(plan.products, plan.outputs, skip=[out / "files"])
-    changed = _collect(outputs, out / "files")
+    changed = collect_outputs(outputs, out / "files")
     if plan.compdb is not None and plan.compdb.is_file():
-        _write_if_changed(out / "compile_commands.json", plan.compdb.read_text())
+        write_if_changed(out / "compile_commands.json", plan.compdb.read_text())
     said = [f"{name}: paths to the CUDA toolkit and compilers lead to the SDK's, in the copy" for name in redirected]
     said += dict.fromkeys(notes.read_text().splitlines()) if notes.is_file() else ()
     return Built(files=out / "files", outputs=tuple(outputs), changed=changed, notes=tuple(said))
@@ -98,45 +99,3 @@ def _load_state(build: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return state if isinstance(state, dict) else {}
-
-
-def _collect(outputs: dict[str, Path], files: Path) -> bool:
-    """Make ``files`` hold exactly the outputs; True when that changed anything."""
-    changed = False
-    keep = set()
-    for name, source in outputs.items():
-        place = files / name
-        keep.add(place)
-        if _stamp(place) != _stamp(source):
-            _copy(source, place)
-            changed = True
-    for path in [path for path in files.rglob("*") if path.is_symlink() or not path.is_dir()]:
-        if path not in keep:
-            path.unlink()
-            changed = True
-    return changed
-
-
-def _stamp(path: Path) -> tuple[object, ...] | None:
-    """Equal for equal files, without reading them: a link's target, or size, time and mode."""
-    if path.is_symlink():
-        return (path.readlink(),)
-    if not path.is_file():
-        return None
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns, status.st_mode
-
-
-def _copy(source: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_name(f".{place.name}.part")
-    part.unlink(missing_ok=True)
-    shutil.copy2(source, part, follow_symlinks=False)
-    part.replace(place)
-
-
-def _write_if_changed(path: Path, text: str) -> None:
-    """Write a file, leaving its time alone when the text is the same, so that nothing rebuilds for it."""
-    if not path.is_file() or path.read_text() != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)

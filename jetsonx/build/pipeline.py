@@ -6,7 +6,6 @@ One function, :func:`build_release`, is the whole job for one L4T release; the e
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -15,14 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetsonx import __version__
-from jetsonx.build import emulate, lockfile
+from jetsonx.build import emulate, image_packages, lockfile
+from jetsonx.build.image_packages import ImagePackages
 from jetsonx.build.local import Built, run_plan
 from jetsonx.build.output import claim_output
 from jetsonx.build.plan import BuildPlan, Inputs, Places, Programs, plan_build
+from jetsonx.build.result import DONE, Result, load_summary, summarize, write_json
 from jetsonx.build.revision import Revision, load_epoch, load_revision
 from jetsonx.build.source import find_sources, source_directory
 from jetsonx.catalog import Target, load_catalog, resolve_target
-from jetsonx.errors import ConfigError
+from jetsonx.errors import ConfigError, JetsonxError
 from jetsonx.project import Project
 from jetsonx.project.lock import Lock
 from jetsonx.sysroot.cuda import Toolkit
@@ -36,10 +37,7 @@ from jetsonx.toolchain.toolkit import choose_toolkit
 from jetsonx.toolchain.tools import Fetcher
 
 if TYPE_CHECKING:
-    from jetsonx.image.oci import Image
     from jetsonx.verify.report import Report
-
-_DONE = "done.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +57,7 @@ class Prepared:
     sysroot: Sysroot
     sdk: Sdk
     plan: BuildPlan
+    image: ImagePackages
     out: Path
 
     @property
@@ -72,22 +71,6 @@ class Prepared:
     def names(self) -> str:
         """The targets, for messages."""
         return ", ".join(target.name for target in self.targets)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What a build of one release gave. ``report`` and ``image`` are None when nothing had changed since the last."""
-
-    prepared: Prepared
-    built: Built
-    report: Report | None
-    image: Image | None
-    summary: dict[str, object]
-
-    @property
-    def ok(self) -> bool:
-        """True when the check found no error."""
-        return self.summary["verdict"] != "error"
 
 
 def group_targets(project: Project, *, where: str) -> tuple[tuple[Target, ...], ...]:
@@ -115,6 +98,7 @@ def prepare(
     project: Project, targets: tuple[Target, ...], out: Path, *, lock: Lock | None, options: Options, fetcher: Fetcher
 ) -> Prepared:
     """Have the sysroot and the SDK at hand, and plan the build."""
+    _refuse(project)
     source = source_directory(project)
     out = out.resolve()
     request = lockfile.request_key(project, targets[0])
@@ -124,6 +108,9 @@ def prepare(
     pins = lockfile.find_pins(lock, project, targets[0], request, locked=options.locked, refresh=options.refresh)
     wanted = sysroot_request(project, chosen[0][1])
     sysroot = pull_sysroot(targets[0], wanted, fetcher.effects, pins=pins, refresh=options.refresh)
+    image = image_packages.resolve(
+        project, targets[0], sysroot, fetcher.effects, lock=lock, locked=options.locked, refresh=options.refresh
+    )
     sdk = resolve_sdk(
         targets, sysroot, compiler=project.build.compiler, fetcher=fetcher, host=host, toolkit=chosen[0][1]
     )
@@ -136,7 +123,18 @@ def prepare(
         cores=len(os.sched_getaffinity(0)),
         epoch=load_epoch(),
     )
-    return Prepared(project=project, targets=targets, sysroot=sysroot, sdk=sdk, plan=plan_build(inputs), out=out)
+    plan = plan_build(inputs)
+    return Prepared(project=project, targets=targets, sysroot=sysroot, sdk=sdk, plan=plan, image=image, out=out)
+
+
+def _refuse(project: Project) -> None:
+    """Raise ConfigError for what only an engine that runs programs of the target can do."""
+    if project.image.scripts:
+        raise ConfigError(
+            f"{project.path}: image.scripts: the local engine unpacks packages and runs no maintainer scripts",
+            hint="leave scripts out if the program works without them (image.test tells), or let Docker run them: "
+            "`--engine docker`, or the Dockerfile of `jetsonx dockerfile`",
+        )
 
 
 def sysroot_request(project: Project, toolkit: Toolkit) -> SysrootRequest:
@@ -168,15 +166,24 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
     )
     revision = load_revision(prepared.plan.places.source, fetcher.runner)
     done_key = _done_key(prepared, revision)
-    done = _load_done(prepared, built, done_key)
+    outcome = Result(
+        out=prepared.out,
+        targets=prepared.targets,
+        engine="local",
+        reference=f"{prepared.project.name}:{prepared.project.version}",
+        why=(prepared.sysroot.why, *prepared.sdk.why),
+        notes=built.notes,
+        report=None,
+        image=None,
+        summary={},
+    )
+    done = None if built.changed else load_summary(prepared.out, key=done_key)
     if done is not None:
-        return Result(prepared=prepared, built=built, report=None, image=None, summary=done)
-    from jetsonx.verify.report import device_names  # like the rest of verify, only when there is something to check
-
-    (prepared.out / _DONE).unlink(missing_ok=True)
+        return replace(outcome, summary=done)
+    (prepared.out / DONE).unlink(missing_ok=True)
     report = _check(prepared, built)
-    _write(prepared.out / "report.json", report.to_json())
-    _write(prepared.out / emulate.RECORD, _run_record(prepared, built, report))
+    write_json(prepared.out / "report.json", report.to_json())
+    write_json(prepared.out / emulate.RECORD, _run_record(prepared, built, report))
     image = None
     if report.verdict == "error":
         shutil.rmtree(prepared.out / "image", ignore_errors=True)  # an image of the build before would mislead
@@ -184,19 +191,14 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
         from jetsonx.build.pack import pack
 
         fetcher.effects.console.say("packing the image")
-        image = pack(prepared, built, revision, fetcher)
-    summary: dict[str, object] = {
-        "targets": [target.name for target in prepared.targets],
-        "verdict": report.verdict,
-        "files": list(built.outputs),
-        "image": image.digest if image else None,
-        "image_bytes": image.size_bytes if image else None,
-        "device_code": {file.path: list(device_names(file)) for file in report.files},
-        "findings": len(report.findings),
-        "key": done_key,
-    }
-    _write(prepared.out / _DONE, summary)
-    return Result(prepared=prepared, built=built, report=report, image=image, summary=summary)
+        try:
+            image = pack(prepared, built, revision, fetcher)
+        except JetsonxError:
+            shutil.rmtree(prepared.out / "image", ignore_errors=True)  # as above
+            raise
+    summary = summarize(prepared.targets, built.outputs, report, image, key=done_key)
+    write_json(prepared.out / DONE, summary)
+    return replace(outcome, report=report, image=image, summary=summary)
 
 
 def _check(prepared: Prepared, built: Built) -> Report:
@@ -251,26 +253,8 @@ def _done_key(prepared: Prepared, revision: Revision | None) -> str:
         project.version,
         project.target,
         project.image,
+        prepared.image,
         prepared.sysroot.digest,
         revision,
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-
-def _load_done(prepared: Prepared, built: Built, key: str) -> dict[str, object] | None:
-    """The last build's summary when neither its outputs nor anything else has changed since."""
-    try:
-        done = json.loads((prepared.out / _DONE).read_text())
-    except (OSError, ValueError):
-        return None
-    if built.changed or not isinstance(done, dict) or done.get("key") != key:
-        return None
-    if done["verdict"] == "error" or not (prepared.out / "image/index.json").is_file():
-        return None
-    return done
-
-
-def _write(path: Path, value: object) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(value, indent=2) + "\n")
-    part.replace(path)

@@ -1,7 +1,7 @@
 """A multi-stage Dockerfile of a project, rendered from the templates in ``dockerfiles/``."""
 
 from jetsonx.dockerfile.images import load_toolchain_images
-from jetsonx.dockerfile.plan import Dockerfile, Strategy, plan_dockerfile
+from jetsonx.dockerfile.plan import Dockerfile, Strategy, find_toolchain, plan_dockerfile
 from jetsonx.dockerfile.render import render_dockerfile
 
-__all__ = ["Dockerfile", "Strategy", "load_toolchain_images", "plan_dockerfile", "render_dockerfile"]
+__all__ = ["Dockerfile", "Strategy", "find_toolchain", "load_toolchain_images", "plan_dockerfile", "render_dockerfile"]

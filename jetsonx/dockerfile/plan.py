@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from jetsonx import __version__
 from jetsonx.catalog import Target, common_cpu
-from jetsonx.dockerfile.images import ToolchainImage, pinned
+from jetsonx.dockerfile.images import ToolchainImage, mirrored, pinned
 from jetsonx.errors import ConfigError
+from jetsonx.net.mirrors import Mirrors
 from jetsonx.project import Project
 from jetsonx.project.lock import Lock
+from jetsonx.registry.reference import parse_reference
 from jetsonx.toolchain.sdk import DeviceCode
 
 Strategy = Literal["cross", "emulate", "native"]
@@ -27,6 +29,7 @@ _BUILD_PACKAGES = {
     "command": ("make", "pkg-config"),
 }
 _ENV = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "all"}
+_NO_MIRRORS = Mirrors()
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -38,7 +41,7 @@ class Dockerfile:
     with "cross"; ``base_image``: what the result is built on, None for ``minimal``. ``context``: the sysroot is a named
     build context and no stage. ``build_packages``: Debian packages that the build needs on the machine it runs on;
     ``target_packages``: those of the target that the project asks for. ``old_cmake``: the distribution's CMake does not
-    know CUDA architectures.
+    know CUDA architectures. ``stand_ins``: registries and what is asked in their place, by the user's mirror setting.
     """
 
     project: Project
@@ -57,6 +60,7 @@ class Dockerfile:
     health: Words
     env: tuple[tuple[str, str], ...]
     labels: tuple[tuple[str, str], ...]
+    stand_ins: tuple[tuple[str, str], ...] = ()
 
     @property
     def target(self) -> Target:
@@ -119,8 +123,9 @@ def plan_dockerfile(
     toolchains: Sequence[ToolchainImage],
     lock: Lock | None = None,
     context: bool = False,
+    mirrors: Mirrors = _NO_MIRRORS,
 ) -> Dockerfile:
-    """The Dockerfile for ``targets``, which are of one L4T release.
+    """The Dockerfile for ``targets``, which are of one L4T release; images are named where ``mirrors`` has them.
 
     Raises ConfigError when there is no image to build on, or for a project that a Dockerfile cannot hold.
     """
@@ -133,7 +138,7 @@ def plan_dockerfile(
     health = project.deploy.health.command if project.deploy.health else ()
     minimal = base == "minimal"
     old_cmake = project.build.system == "cmake" and target.line.ubuntu == "focal"
-    return Dockerfile(
+    planned = Dockerfile(
         project=project,
         targets=tuple(targets),
         strategy=strategy,
@@ -150,6 +155,25 @@ def plan_dockerfile(
         health=_in_image(project, health),
         env=tuple({**_ENV, **({"SSL_CERT_FILE": _CERTIFICATES} if minimal else {}), **dict(project.image.env)}.items()),
         labels=tuple({**_labels(project, targets, sms), **dict(project.image.labels)}.items()),
+    )
+    return _through(mirrors, planned)
+
+
+def _through(mirrors: Mirrors, planned: Dockerfile) -> Dockerfile:
+    """``planned`` with its images named where ``mirrors`` has them."""
+    named = (planned.l4t_image, planned.toolchain_image, planned.base_image)
+    l4t, toolchain, base = (name and mirrored(name, mirrors) for name in named)
+    pairs = {
+        (parse_reference(before).registry, parse_reference(after).registry)
+        for before, after in zip(named, (l4t, toolchain, base), strict=True)
+        if before and after and before != after
+    }
+    return replace(
+        planned,
+        l4t_image=l4t or planned.l4t_image,
+        toolchain_image=toolchain,
+        base_image=base,
+        stand_ins=tuple(sorted(pairs)),
     )
 
 
@@ -195,10 +219,16 @@ def _known_digest(reference: str, target: Target, lock: Lock | None) -> str | No
     return image.digest if image is not None and image.reference == reference else None
 
 
+def find_toolchain(target: Target, toolchains: Sequence[ToolchainImage]) -> ToolchainImage | None:
+    """The x86-64 image that a cross build for ``target`` starts from; None when none is known."""
+    wanted = (target.cuda_version, target.line.ubuntu)
+    return next((image for image in toolchains if (image.cuda, image.suite) == wanted), None)
+
+
 def _toolchain_image(target: Target, toolchains: Sequence[ToolchainImage]) -> str:
-    for image in toolchains:
-        if (image.cuda, image.suite) == (target.cuda_version, target.line.ubuntu):
-            return pinned(image.reference, image.digest)
+    image = find_toolchain(target, toolchains)
+    if image is not None:
+        return pinned(image.reference, image.digest)
     raise ConfigError(
         f"{target.name}: no x86-64 image with CUDA {target.cuda_version} on Ubuntu {target.line.ubuntu} is known",
         hint="--strategy emulate builds on the release's own image",

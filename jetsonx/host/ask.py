@@ -5,7 +5,8 @@ from __future__ import annotations
 import grp
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jetsonx.errors import HostError
@@ -18,15 +19,19 @@ _SILENT = 124  # how timeout(1) says that it ended the program
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Calls a program in the C locale, under timeout(1) of the coreutils: it ends what the program started, too."""
+    """Calls a program in the C locale, under timeout(1) of the coreutils: it ends what the program started, too.
+
+    ``env`` is changed in its environment, as in :class:`jetsonx.runner.Command`.
+    """
 
     runner: Runner
+    env: Mapping[str, str | None] = field(default_factory=dict)
 
     def __call__(self, *argv: str, patience_s: float = PATIENCE_S) -> Completed | None:
         """How the program ended; None when it is not there or there is no timeout(1) on this host."""
         try:
             words = ("timeout", "--kill-after=0.2", str(patience_s), *argv)
-            return self.runner.run(Command(argv=words, env={"LC_ALL": "C"}))
+            return self.runner.run(Command(argv=words, env={**self.env, "LC_ALL": "C"}))
         except HostError:
             return None
 

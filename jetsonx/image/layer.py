@@ -114,6 +114,17 @@ def write_layer(
         sink = _Sink(stream, pool, compression, ahead=2 * workers)
         for entry in ordered:
             _write_entry(entry, sink, mtime_s)
+        sink.write(bytes(2 * tarfile.BLOCKSIZE))  # a tar file ends with two empty blocks
+        return sink.finish()
+
+
+def write_blob(blocks: Iterable[bytes], stream: IO[bytes], *, compression: Compression = "gzip") -> Blob:
+    """Write a layer that is a tar file already to ``stream``, compressed, and return what was written."""
+    workers = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(workers) as pool:
+        sink = _Sink(stream, pool, compression, ahead=2 * workers)
+        for block in blocks:
+            sink.write(block)
         return sink.finish()
 
 
@@ -189,7 +200,6 @@ class _Sink:
             del self._block[:_BLOCK]
 
     def finish(self) -> Blob:
-        self.write(bytes(2 * tarfile.BLOCKSIZE))  # a tar file ends with two empty blocks
         if self._block:
             self._pack(bytes(self._block))
         self._put(down_to=0)

@@ -97,13 +97,13 @@ def render_manifest(config: bytes, layers: Sequence[Blob]) -> bytes:
     )
 
 
-def render_index(manifest: bytes, reference: str, plan_key: str) -> bytes:
+def render_index(manifest: bytes, reference: str, plan_key: str, platform: Mapping[str, str] = _PLATFORM) -> bytes:
     """The layout's entry point. ``reference`` is ``repository:tag``."""
     names = {
         "io.containerd.image.name": full_name(reference),  # what containerd, and Docker on it, call the image
         "org.opencontainers.image.ref.name": reference.rpartition(":")[2],
     }
-    described = {**_describe(_MANIFEST, manifest), "annotations": names, "platform": _PLATFORM}
+    described = {**_describe(_MANIFEST, manifest), "annotations": names, "platform": dict(platform)}
     index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [described], "annotations": {_PLAN: plan_key}}
     return _json(index)
 
@@ -123,24 +123,29 @@ def write_blobs(
 
     Raises OSError.
     """
-    blobs = [(made_by, stored.blob) for made_by, stored in layers]
-    config_bytes = render_config(config, blobs)
-    manifest = render_manifest(config_bytes, [blob for _, blob in blobs])
-    folder = layout / "blobs" / "sha256"
-    folder.mkdir(parents=True, exist_ok=True)
+    config_bytes = render_config(config, [(made_by, stored.blob) for made_by, stored in layers])
+    (layout / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
     for _, stored in layers:
         _link(stored.path, layout / _blob(stored.blob.digest))
+    return write_documents(layout, config_bytes, [stored.blob for _, stored in layers], reference=reference, key=key)
+
+
+def write_documents(layout: Path, config_bytes: bytes, blobs: Sequence[Blob], *, reference: str, key: str) -> Image:
+    """Write all but the layers, which are in ``layout`` already. Raises OSError."""
+    manifest = render_manifest(config_bytes, blobs)
     for data in (config_bytes, manifest):
         (layout / _blob(_digest(data))).write_bytes(data)
     docker = {
         "Config": _blob(_digest(config_bytes)),
         "RepoTags": [reference],
-        "Layers": [_blob(blob.digest) for _, blob in blobs],
+        "Layers": [_blob(blob.digest) for blob in blobs],
     }
     (layout / "manifest.json").write_bytes(_json([docker]))
     (layout / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
-    (layout / "index.json").write_bytes(render_index(manifest, reference, key))
-    return _image(layout, config_bytes, manifest, tuple(blob for _, blob in blobs))
+    said = json.loads(config_bytes)
+    platform = {name: said[name] for name in ("architecture", "os", "variant") if said.get(name)}
+    (layout / "index.json").write_bytes(render_index(manifest, reference, key, platform))
+    return _image(layout, config_bytes, manifest, tuple(blobs))
 
 
 def read_image(layout: Path, key: str) -> Image | None:

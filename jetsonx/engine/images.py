@@ -1,0 +1,120 @@
+"""Images in an engine, by docker-py: looked at, named, saved, started. It knows no BuildKit; builds go by buildx."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jetsonx.engine.client import Engine
+from jetsonx.errors import HostError
+
+_SAVED_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineImage:
+    """An image as the engine describes it. ``id`` is the digest of its configuration where images are not content of
+    containerd; ``layers`` are the digests of the plain layers, base first."""
+
+    id: str
+    architecture: str
+    os: str
+    size_bytes: int
+    layers: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+class Images:
+    """The images of one engine. Every call raises HostError when the engine does not do it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def find(self, reference: str) -> EngineImage | None:
+        """The image of that name, or None."""
+        from docker.errors import ImageNotFound
+
+        with self._client(f"look at {reference}") as client:
+            try:
+                facts: dict[str, Any] = client.images.get(reference).attrs
+            except ImageNotFound:
+                return None
+        return EngineImage(
+            id=str(facts["Id"]),
+            architecture=str(facts.get("Architecture") or ""),
+            os=str(facts.get("Os") or ""),
+            size_bytes=int(facts.get("Size") or 0),
+            layers=tuple((facts.get("RootFS") or {}).get("Layers") or ()),
+            tags=tuple(facts.get("RepoTags") or ()),
+        )
+
+    def tag(self, reference: str, name: str) -> None:
+        """Give an image another name, ``repository:tag``."""
+        repository, _, tag = name.rpartition(":")
+        with self._client(f"name {reference} {name}") as client:
+            client.images.get(reference).tag(repository, tag=tag)
+
+    def save(self, reference: str) -> Iterator[bytes]:
+        """What `docker save` writes, in pieces."""
+        with self._client(f"save {reference}") as client:
+            yield from client.images.get(reference).save(chunk_size=_SAVED_CHUNK, named=reference)
+
+    def load(self, layout: Path) -> None:
+        """Put an image layout into the engine, under the names that it has in its ``manifest.json``."""
+        read, write = os.pipe()
+        with self._client(f"load {layout}") as client, ThreadPoolExecutor(1) as pool:
+            packing = pool.submit(_pack, layout, write)
+            with os.fdopen(read, "rb") as stream:  # closed early, it ends the thread too
+                client.images.load(stream)
+            packing.result()
+
+    def run(self, reference: str, command: Sequence[str] = (), *, platform: str) -> tuple[int, str]:
+        """Start the image once, without a network, and remove the container: (exit status, what it printed)."""
+        with self._client(f"start {reference}") as client:
+            container = client.containers.create(
+                reference, list(command) or None, platform=platform, network_mode="none"
+            )
+            try:
+                container.start()
+                status = int(container.wait()["StatusCode"])
+                return status, container.logs().decode(errors="replace")
+            finally:
+                container.remove(force=True)
+
+    @contextmanager
+    def _client(self, what: str) -> Iterator[Any]:
+        """A connection for one errand; what goes wrong in it is said with the errand's name."""
+        import docker
+        from docker.errors import DockerException
+
+        try:
+            client = self._connect(docker)
+            try:
+                yield client
+            finally:
+                client.close()
+        except (DockerException, OSError) as error:  # requests' errors are OSErrors
+            said = getattr(error, "explanation", None) or error
+            raise HostError(f"{self._engine.name} did not {what}: {said}", hint="jetsonx doctor") from error
+
+    def _connect(self, docker: Any) -> Any:
+        facts, url = self._engine.facts, self._engine.url
+        if facts.is_named_by_environment and not self._engine.endpoint.context:
+            return docker.from_env(timeout=600, use_ssh_client=True)
+        tls = None
+        if url.startswith("tcp://"):
+            known = docker.ContextAPI.get_context(self._engine.endpoint.context or facts.context)
+            tls = known.TLSConfig if known else None
+        return docker.DockerClient(base_url=url, tls=tls or False, timeout=600, use_ssh_client=url.startswith("ssh://"))
+
+
+def _pack(layout: Path, descriptor: int) -> None:
+    """Write a directory as a tar file to a pipe, which is closed at the end."""
+    with os.fdopen(descriptor, "wb") as sink, tarfile.open(fileobj=sink, mode="w|") as tar:
+        tar.add(layout, arcname=".")
