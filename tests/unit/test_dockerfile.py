@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,14 @@ from click.testing import CliRunner
 
 from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.cli import cli
-from jetsonx.dockerfile import Dockerfile, Strategy, load_toolchain_images, plan_dockerfile, render_dockerfile
+from jetsonx.dockerfile import (
+    WORKSTATION,
+    Dockerfile,
+    Strategy,
+    load_toolchain_images,
+    plan_dockerfile,
+    render_dockerfile,
+)
 from jetsonx.dockerfile.images import ToolchainImage, pinned
 from jetsonx.dockerfile.plan import resolve_strategy
 from jetsonx.dockerfile.quote import docker_word, json_words, shell_glob, shell_lines, shell_word
@@ -324,3 +332,27 @@ def test_packages_that_are_asked_for_are_not_taken_as_there() -> None:
 def test_scripts_need_a_base_with_apt() -> None:
     with pytest.raises(ConfigError, match=r"image\.scripts: the base \"minimal\" has no apt-get"):
         text(project(CMAKE, f"[image]\n{PACKAGES}\nscripts = true"))
+
+
+@pytest.mark.parametrize("system", ["cuda", "cmake", "make"])
+def test_the_same_project_for_a_workstation(system: str) -> None:
+    builds = {"cuda": 'system = "cuda"', "cmake": CMAKE, "make": 'system = "make"\noutputs = ["saxpy"]'}
+    made = render_dockerfile(workstation(project(builds[system])))
+    check_golden(f"dockerfile/workstation-{system}.txt", made)
+    assert not {"aarch64", "arm64", "sbsa", "QEMU"} & set(re.findall(r"\w+", made))
+
+
+def test_cuda_11_4_has_no_word_for_all_gpus() -> None:
+    with pytest.raises(ConfigError, match=r"CUDA 11\.4 cannot make code for every GPU"):
+        workstation(project(), "orin-nano@35.6.1")
+
+
+def test_jammys_cmake_is_too_old_for_that_word() -> None:
+    assert "'cmake==3.31.*'" in render_dockerfile(workstation(project(), "orin-nano@36.4"))
+    assert "'cmake==3.31.*'" not in text(project(), "orin-nano@36.4")
+
+
+def workstation(of: Project, target: str = "orin-nano@39.2") -> Dockerfile:
+    found = [resolve_target(load_catalog(), target)]
+    images = load_toolchain_images()
+    return plan_dockerfile(of, found, strategy="native", toolchains=images, machine=WORKSTATION)
