@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,8 +66,20 @@ def build(request: Request, effects: Effects) -> tuple[Result, ...]:
         for line in prepared.sdk.why:
             effects.console.command(f"  {line}")
         with effects.store.lock(f"build-{prepared.out}"):
-            results.append(build_release(prepared, fetcher))
+            result = build_release(prepared, fetcher)
+            results.append(_load(result, request.docker, effects) if request.docker.load and result.ok else result)
     return tuple(results)
+
+
+def _load(result: Result, options: DockerOptions, effects: Effects) -> Result:
+    """Put what the local engine packed into Docker."""
+    from jetsonx.engine.client import load_engine
+    from jetsonx.engine.images import Images
+
+    engine = load_engine(effects.runner, os.environ, context=options.context)
+    effects.console.say(f"loading the image into {engine.name}")
+    Images(engine).load(result.out / "image")
+    return replace(result, tags=(result.reference,))
 
 
 def plan_lines(request: Request, effects: Effects) -> Iterator[str]:
@@ -96,8 +109,7 @@ def plan_lines(request: Request, effects: Effects) -> Iterator[str]:
 
 def _engine(request: Request, project: Project, effects: Effects) -> str:
     """The engine that builds this; why it is not the local one is said when nobody named it."""
-    asks_for_docker = request.docker != NO_OPTIONS
-    engine, why = choose_engine(request.engine, project, asks_for_docker=asks_for_docker)
+    engine, why = choose_engine(request.engine, project, asks_for_docker=request.docker.needs_docker)
     if why:
         effects.console.say(why)
     return engine

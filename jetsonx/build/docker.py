@@ -82,7 +82,7 @@ class DockerPlan:
     def _build(self) -> Build:
         return Build(
             dockerfile=self.folder / "Dockerfile",
-            context=self.project.root,
+            context=self.project.root.absolute(),
             platform=self.targets[0].platform,
             builder=self.options.builder,
             contexts=self.contexts,
@@ -126,6 +126,7 @@ def build_in_docker(plan: DockerPlan, effects: Effects) -> Result:
         out=plan.out,
         targets=plan.targets,
         engine="docker",
+        reference=plan.tag,
         why=plan.why,
         notes=(),
         report=None,
@@ -142,7 +143,11 @@ def build_in_docker(plan: DockerPlan, effects: Effects) -> Result:
         if report.verdict == "error":
             shutil.rmtree(plan.out / "image", ignore_errors=True)  # an image of the build before would mislead
             return replace(outcome, report=report, summary=_finish(plan, outputs, report, None), tags=())
-    image, is_new = _make_image(plan, effects)
+    try:
+        image, is_new = _make_image(plan, effects)
+    except BuildError:  # image.test failed, for one
+        shutil.rmtree(plan.out / "image", ignore_errors=True)  # as above
+        raise
     if report is None and done is not None and not is_new:
         return replace(outcome, summary=done)
     report = report or _check(plan, outputs)

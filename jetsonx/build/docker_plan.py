@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,10 @@ from jetsonx.build.docker_options import DockerOptions
 from jetsonx.build.strategy import Means, choose_strategy
 from jetsonx.catalog import Target
 from jetsonx.dockerfile import find_toolchain, load_toolchain_images, plan_dockerfile, render_dockerfile
+from jetsonx.engine.builders import choose_native
 from jetsonx.engine.client import load_engine
+from jetsonx.errors import HostError
+from jetsonx.net.mirrors import load_mirrors
 from jetsonx.project import Project
 from jetsonx.project.lock import Lock
 
@@ -38,10 +42,18 @@ def plan_in_docker(
     target = targets[0]
     cross = "" if find_toolchain(target, load_toolchain_images()) else _no_toolchain(target)
     asked = project.build.strategy
-    choice = choose_strategy(asked, _probe_means(asked, cross, options, effects))
+    means = _probe_means(asked, cross, options, effects)
+    choice = choose_strategy(asked, means)
+    if choice.strategy == "native":
+        options = replace(options, builder=means.builder, context=means.context or options.context)
     engine = load_engine(effects.runner, os.environ, context=options.context)
     dockerfile = plan_dockerfile(
-        project, targets, strategy=choice.strategy, toolchains=load_toolchain_images(), lock=lock
+        project,
+        targets,
+        strategy=choice.strategy,
+        toolchains=load_toolchain_images(),
+        lock=lock,
+        mirrors=load_mirrors(os.environ),
     )
     release = f"-r{target.release.l4t}" if several else ""
     return DockerPlan(
@@ -66,12 +78,16 @@ def _probe_means(asked: str, cross: str, options: DockerOptions, effects: Effect
     """What stands in the way of the strategies that come into question; the others are not looked at."""
     if asked == "cross" or (asked == "auto" and not cross):
         return Means(cross=cross)
-    return Means(
-        cross=cross,
-        emulate=_emulation_problem(options, effects),
-        native="" if options.builder else "no ARM machine is known as a builder",
-        node=options.builder,
-    )
+    emulate = "" if asked == "native" else _emulation_problem(options, effects)
+    if options.builder or asked == "emulate":
+        return Means(cross=cross, emulate=emulate, node=options.builder, builder=options.builder)
+    try:
+        chosen = choose_native(effects.runner, os.environ)
+    except HostError as error:
+        return Means(
+            cross=cross, emulate=emulate, native="; ".join([error.message, *(error.details or "").splitlines()])
+        )
+    return Means(cross=cross, emulate=emulate, node=chosen.why, builder=chosen.builder, context=chosen.context)
 
 
 def _emulation_problem(options: DockerOptions, effects: Effects) -> str:

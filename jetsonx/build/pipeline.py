@@ -170,6 +170,7 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
         out=prepared.out,
         targets=prepared.targets,
         engine="local",
+        reference=f"{prepared.project.name}:{prepared.project.version}",
         why=(prepared.sysroot.why, *prepared.sdk.why),
         notes=built.notes,
         report=None,

@@ -28,6 +28,7 @@ _COMMANDS = {
     "run": "run",
     "doctor": "doctor",
     "binfmt": "binfmt",
+    "builder": "builder",
     "explain": "explain",
 }
 _HELP = {
@@ -40,6 +41,7 @@ _HELP = {
     "dockerfile": "Print a Dockerfile that builds the project, for docker buildx build.",
     "run": "Start the built program under QEMU user emulation.",
     "binfmt": "Let this kernel start AArch64 programs: status, install, remove.",
+    "builder": "Build on ARM machines: add, list and remove builder nodes.",
     "doctor": "Say what this host can do, what it lacks, and what mends it.",
     "explain": "Say what is known about the failures in a log.",
 }

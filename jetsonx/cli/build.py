@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--locked", is_flag=True, help="Take exactly what jetsonx.lock says, or fail.")
 @click.option("--refresh", is_flag=True, help="Look for newer packages and wheels, and write them to jetsonx.lock.")
 @options.offline
+@click.option("--load", is_flag=True, help="Put the image into Docker; a build in Docker always does.")
 @click.option("--tag", default="", metavar="NAME:TAG", help="Docker: the image's name.  [default: name:version]")
 @click.option("--push", is_flag=True, help="Docker: also send the image to the registry that --tag names.")
 @click.option(
@@ -57,6 +58,7 @@ def command(
     jobs: int | None,
     locked: bool,
     refresh: bool,
+    load: bool,
     tag: str,
     push: bool,
     docker_context: str,
@@ -89,7 +91,13 @@ def command(
         refresh=refresh,
         engine=engine,
         docker=DockerOptions(
-            context=docker_context, builder=builder, tag=tag, push=push, cache_from=cache_from, cache_to=cache_to
+            load=load,
+            context=docker_context,
+            builder=builder,
+            tag=tag,
+            push=push,
+            cache_from=cache_from,
+            cache_to=cache_to,
         ),
     )
     effects = context.effects(offline=offline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -25,6 +26,11 @@ from jetsonx.cli.context import Context
     is_flag=True,
     help="Take the sysroot from a named build context, not from the L4T image.",
 )
+@click.option(
+    "--mirrored",
+    is_flag=True,
+    help="Name images where this site's mirrors have them (JETSONX_MIRRORS, config.toml): Docker does not know them.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file.  [default: standard output]")
 @click.pass_obj
 def command(
@@ -33,6 +39,7 @@ def command(
     targets: tuple[str, ...],
     strategy: str | None,
     named_context: bool,
+    mirrored: bool,
     output: Path | None,
 ) -> None:
     """Print a multi-stage Dockerfile that builds the project in DIR for its targets.
@@ -48,6 +55,7 @@ def command(
     from jetsonx.dockerfile import load_toolchain_images, plan_dockerfile, render_dockerfile
     from jetsonx.dockerfile.plan import resolve_strategy
     from jetsonx.errors import ConfigError
+    from jetsonx.net.mirrors import Mirrors, load_mirrors
     from jetsonx.project import load_project
     from jetsonx.project.lock import FILE_NAME, load_lock
 
@@ -66,7 +74,10 @@ def command(
         toolchains=load_toolchain_images(),
         lock=load_lock(project.root / FILE_NAME),
         context=named_context,
+        mirrors=load_mirrors(os.environ) if mirrored else Mirrors(),
     )
+    if mirrored and not plan.stand_ins:
+        context.console.warn("--mirrored: no mirror is set for the registries of these images")
     text = render_dockerfile(plan)
     if output is None:
         context.console.out(text.removesuffix("\n"))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from jetsonx import __version__
 from jetsonx.catalog import Target, common_cpu
-from jetsonx.dockerfile.images import ToolchainImage, pinned
+from jetsonx.dockerfile.images import ToolchainImage, mirrored, pinned
 from jetsonx.errors import ConfigError
+from jetsonx.net.mirrors import Mirrors
 from jetsonx.packages.dpkg import scripts_stanzas
 from jetsonx.project import Project
 from jetsonx.project.lock import Lock
+from jetsonx.registry.reference import parse_reference
 from jetsonx.toolchain.sdk import DeviceCode
 
 Strategy = Literal["cross", "emulate", "native"]
@@ -28,6 +30,7 @@ _BUILD_PACKAGES = {
     "command": ("make", "pkg-config"),
 }
 _ENV = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "all"}
+_NO_MIRRORS = Mirrors()
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -35,12 +38,17 @@ _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 class Dockerfile:
     """The values a template is rendered with.
 
-    ``l4t_image``: the release's own image, with CUDA's headers and libraries; ``toolchain_image``: the x86-64 one, only
-    with "cross"; ``base_image``: what the result is built on, None for ``minimal``. ``context``: the sysroot is a named
-    build context and no stage. ``build_packages``: Debian packages that the build needs on the machine it runs on;
-    ``target_packages``: those of the target that the project asks for; ``scripts_status``: dpkg's record of what is
-    taken as there when packages are unpacked, since only maintainer scripts need it. ``old_cmake``: the distribution's
-    CMake does not know CUDA architectures.
+        ``l4t_image``: the release's own image, with CUDA's headers and libraries; ``toolchain_image``: the x86-64 one, only
+        with "cross"; ``base_image``: what the result is built on, None for ``minimal``. ``context``: the sysroot is a named
+        build context and no stage. ``build_packages``: Debian packages that the build needs on the machine it runs on;
+    <<<<<<< HEAD
+        ``target_packages``: those of the target that the project asks for; ``scripts_status``: dpkg's record of what is
+        taken as there when packages are unpacked, since only maintainer scripts need it. ``old_cmake``: the distribution's
+        CMake does not know CUDA architectures.
+    =======
+        ``target_packages``: those of the target that the project asks for. ``old_cmake``: the distribution's CMake does not
+        know CUDA architectures. ``stand_ins``: registries and what is asked in their place, by the user's mirror setting.
+    >>>>>>> main
     """
 
     project: Project
@@ -61,6 +69,7 @@ class Dockerfile:
     health: Words
     env: tuple[tuple[str, str], ...]
     labels: tuple[tuple[str, str], ...]
+    stand_ins: tuple[tuple[str, str], ...] = ()
 
     @property
     def target(self) -> Target:
@@ -128,8 +137,9 @@ def plan_dockerfile(
     toolchains: Sequence[ToolchainImage],
     lock: Lock | None = None,
     context: bool = False,
+    mirrors: Mirrors = _NO_MIRRORS,
 ) -> Dockerfile:
-    """The Dockerfile for ``targets``, which are of one L4T release.
+    """The Dockerfile for ``targets``, which are of one L4T release; images are named where ``mirrors`` has them.
 
     Raises ConfigError when there is no image to build on, or for a project that a Dockerfile cannot hold.
     """
@@ -142,7 +152,7 @@ def plan_dockerfile(
     health = project.deploy.health.command if project.deploy.health else ()
     minimal = base == "minimal"
     old_cmake = project.build.system == "cmake" and target.line.ubuntu == "focal"
-    return Dockerfile(
+    planned = Dockerfile(
         project=project,
         targets=tuple(targets),
         strategy=strategy,
@@ -161,6 +171,25 @@ def plan_dockerfile(
         health=_in_image(project, health),
         env=tuple({**_ENV, **({"SSL_CERT_FILE": _CERTIFICATES} if minimal else {}), **dict(project.image.env)}.items()),
         labels=tuple({**_labels(project, targets, sms), **dict(project.image.labels)}.items()),
+    )
+    return _through(mirrors, planned)
+
+
+def _through(mirrors: Mirrors, planned: Dockerfile) -> Dockerfile:
+    """``planned`` with its images named where ``mirrors`` has them."""
+    named = (planned.l4t_image, planned.toolchain_image, planned.base_image)
+    l4t, toolchain, base = (name and mirrored(name, mirrors) for name in named)
+    pairs = {
+        (parse_reference(before).registry, parse_reference(after).registry)
+        for before, after in zip(named, (l4t, toolchain, base), strict=True)
+        if before and after and before != after
+    }
+    return replace(
+        planned,
+        l4t_image=l4t or planned.l4t_image,
+        toolchain_image=toolchain,
+        base_image=base,
+        stand_ins=tuple(sorted(pairs)),
     )
 
 

@@ -17,6 +17,7 @@ from jetsonx.dockerfile.images import ToolchainImage, pinned
 from jetsonx.dockerfile.plan import resolve_strategy
 from jetsonx.dockerfile.quote import docker_word, json_words, shell_glob, shell_lines, shell_word
 from jetsonx.errors import ConfigError
+from jetsonx.net.mirrors import Mirrors
 from jetsonx.project import Project, parse_project
 from jetsonx.project.lock import EMPTY_LOCK, Lock, LockedSysroot
 from tests.unit.golden import check_golden
@@ -38,10 +39,11 @@ def plan(
     lock: Lock | None = None,
     toolchains: tuple[ToolchainImage, ...] | None = None,
     context: bool = False,
+    mirrors: Mirrors = Mirrors(),  # noqa: B008 - a frozen value
 ) -> Dockerfile:
     found = [resolve_target(load_catalog(), name) for name in targets or ("orin-nano@39.2",)]
     images = load_toolchain_images() if toolchains is None else toolchains
-    return plan_dockerfile(of, found, strategy=strategy, toolchains=images, lock=lock, context=context)
+    return plan_dockerfile(of, found, strategy=strategy, toolchains=images, lock=lock, context=context, mirrors=mirrors)
 
 
 def text(of: Project, *targets: str, strategy: Strategy = "cross", context: bool = False) -> str:
@@ -132,6 +134,30 @@ def test_the_lock_pins_the_image_that_a_sysroot_was_made_of() -> None:
     assert locked.l4t_image == f"{reference}@{DIGEST}"
     other = replace(entry, origin="example.com/mine:1")
     assert plan(project(), "orin-nano@36.3", lock=EMPTY_LOCK.with_sysroot(other)).l4t_image == reference
+
+
+def test_images_are_named_where_the_mirrors_have_them() -> None:
+    of = project(CMAKE, '[image]\nbase = "debian:12"\nentrypoint = ["saxpy"]')
+    table = (("docker.io", "https://harbor.example/v2/hub"), ("nvcr.io", "http://127.0.0.1:5000"))
+    made = plan(of, "orin-nano@36.4", mirrors=Mirrors(table=table))
+    assert made.l4t_image.startswith("127.0.0.1:5000/nvidia/l4t-jetpack:r36.4.0@sha256:34ccf0f3")
+    assert made.toolchain_image == "127.0.0.1:5000/nvidia/cuda:12.6.3-devel-ubuntu22.04"
+    assert made.base_image == "harbor.example/hub/library/debian:12"
+    told = [line for line in render_dockerfile(made).splitlines() if "mirror" in line]
+    assert [line.split(",")[0] for line in told] == [
+        "# Images of docker.io are asked of harbor.example",
+        "# Images of nvcr.io are asked of 127.0.0.1:5000",
+    ]
+
+
+def test_mirrors_of_other_registries_change_nothing() -> None:
+    other = plan(project(), mirrors=Mirrors(table=(("example.com", "http://127.0.0.1:5000"),)))
+    assert other == plan(project())
+
+
+def test_a_mirror_that_an_image_name_cannot_say_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no path before /v2"):
+        plan(project(), mirrors=Mirrors(table=(("nvcr.io", "https://cache.example/nvcr"),)))
 
 
 @pytest.mark.parametrize("release", ["nano@32.7.1", "xavier-nx@34.1.1"])
@@ -288,3 +314,13 @@ def test_packages_that_are_asked_for_are_not_taken_as_there() -> None:
 def test_scripts_need_a_base_with_apt() -> None:
     with pytest.raises(ConfigError, match=r"image\.scripts: the base \"minimal\" has no apt-get"):
         text(project(CMAKE, f"[image]\n{PACKAGES}\nscripts = true"))
+
+
+def test_command_names_the_mirror_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = run(tmp_path)
+    monkeypatch.setenv("JETSONX_MIRRORS", "nvcr.io=http://127.0.0.1:5000")
+    assert run(tmp_path) == plain
+    status, printed = run(tmp_path, "--mirrored")
+    assert status == 0
+    assert "nvcr.io/" not in printed
+    assert "FROM 127.0.0.1:5000/nvidia/cuda:13.2.1-devel-ubuntu24.04 AS l4t" in printed
