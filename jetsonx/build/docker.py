@@ -145,7 +145,11 @@ def build_in_docker(plan: DockerPlan, effects: Effects) -> Result:
         if report.verdict == "error":
             shutil.rmtree(plan.out / "image", ignore_errors=True)  # an image of the build before would mislead
             return replace(outcome, report=report, summary=_finish(plan, outputs, report, None), tags=())
-    image, is_new = _make_image(plan, effects)
+    try:
+        image, is_new = _make_image(plan, effects)
+    except BuildError:  # image.test failed, for one
+        shutil.rmtree(plan.out / "image", ignore_errors=True)  # as above
+        raise
     if report is None and done is not None and not is_new:
         return replace(outcome, summary=done)
     report = report or _check(plan, outputs)

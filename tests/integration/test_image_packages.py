@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from jetsonx.toml import load_toml
-from tests.integration.conftest import Need, Run
+from tests.integration.conftest import Need, Ran, Run
 from tests.integration.docker_engine import Engine
 from tests.integration.registry import RunningRegistry
 from tests.integration.test_image import unpack
@@ -172,42 +171,39 @@ def test_names_that_do_not_exist_and_scripts_are_refused(project: Path, jetsonx:
     assert "did you mean python3-minimal" in refused.err
 
 
-# ---- the Dockerfile --------------------------------------------------------------------------------------------------
+# ---- Docker ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def docker_build(
     engine_26: Engine, arm64: None, devel_registry: RunningRegistry, jetsonx: Run, tmp_path: Path
-) -> Callable[..., tuple[int, str]]:
-    """Build a project's Dockerfile, whose images are the registry's stand-ins: (status, what was said)."""
+) -> Callable[..., Ran]:
+    """Build a project by the Docker engine, on the registry's stand-ins."""
+    env = {**engine_26.env, "JETSONX_MIRRORS": f"nvcr.io={devel_registry.url}"}
 
-    def build(test: str, more: str = "") -> tuple[int, str]:
+    def build(test: str, more: str = "") -> Ran:
         place = write_project(tmp_path / "app", test, more)
-        made = jetsonx("dockerfile", "--strategy", "cross", cwd=place)
-        assert made.status == 0, made.err
-        (place / "Dockerfile").write_text(re.sub(r"nvcr\.io/", f"{devel_registry.host}/", made.out))
-        words = ("buildx", "build", "--platform=linux/arm64", "--progress=plain", "--load", "-t", "app:packages", ".")
-        done = engine_26.docker(*words, cwd=place, check=False)
-        return done.status, done.out + done.err
+        words = ("build", "--engine", "docker", "--strategy", "cross", "--tag", "app:packages")
+        ran = jetsonx(*words, cwd=place, env=env, timeout_s=900)
+        assert (place / "out/image").exists() is (ran.status == 0)
+        return ran
 
     return build
 
 
 def test_docker_puts_them_into_the_image_and_lets_no_failing_test_pass(
-    docker_build: Callable[..., tuple[int, str]], engine_26: Engine
+    docker_build: Callable[..., Ran], engine_26: Engine
 ) -> None:
-    status, said = docker_build('["app", "--fail"]')
-    assert status != 0
-    assert "/opt/app/app in /data/in, MODE=a 'b' $x: [--fail], python" in said
-    assert engine_26.docker("image", "inspect", "app:packages", check=False).status != 0
-    status, said = docker_build('["app", "--hang"]', "test_timeout_s = 2")
-    assert status != 0
-    assert "image.test: /opt/app/app did not end within 2 s" in said
-    status, said = docker_build(HOSTILE)
-    assert status == 0, said
-    assert '[it\'s] [$HOME] [say "x"] [<<EOF] [a\\], python' in said
+    passed = docker_build(HOSTILE)
+    assert passed.status == 0, passed.err
     run = ("run", "--rm", "--platform=linux/arm64", "--entrypoint=/usr/bin/python3", "app:packages", "-c")
     assert engine_26.docker(*run, "import zlib; print(zlib.crc32(b'a'))").out == "3904355907\n"
     layers = engine_26.docker("history", "--format", "{{.Size}} {{.CreatedBy}}", "app:packages").out.splitlines()
     assert [line.split()[1] for line in layers if not line.startswith("0B ")] == ["COPY"]  # the test left nothing
+    failed = docker_build('["app", "--fail", "it\'s", "$HOME", "<<EOF"]')
+    assert failed.status == 5, failed.err
+    assert "/opt/app/app in /data/in, MODE=a 'b' $x: [--fail] [it's] [$HOME] [<<EOF], python" in failed.err
+    hung = docker_build('["app", "--hang"]', "test_timeout_s = 2")
+    assert hung.status == 5, hung.err
+    assert "image.test: /opt/app/app did not end within 2 s" in hung.err
     engine_26.docker("image", "rm", "app:packages")
