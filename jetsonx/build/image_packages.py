@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from jetsonx.image.minimal import Deb
 
 _KIND = "image-packages"
-# Only maintainer scripts call these, and none is run; debconf would bring Perl. Who wants them can ask for them.
-_FOR_SCRIPTS = {"debconf": "debconf-2.0", "dpkg": ""}
-_NEWEST = "9999"  # satisfies every lower bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +87,7 @@ def fetch(image: ImagePackages, target: Target, sysroot: Sysroot, effects: Effec
     """The packages' files: from the store, else from the mirror in exactly these versions. Raises DownloadError."""
     from jetsonx.image.minimal import Deb
 
-    names = [each.name for each in image.packages]
+    names = tuple(each.name for each in image.packages)
     paths = fetch_exactly(image.packages, lambda: _lists(names, target, sysroot, effects)[0], effects)
     return tuple(
         Deb(name=each.name, version=each.version, sha256=each.sha256, path=paths[each.sha256])
@@ -99,7 +96,7 @@ def fetch(image: ImagePackages, target: Target, sysroot: Sysroot, effects: Effec
 
 
 def _ask_apt(names: tuple[str, ...], target: Target, sysroot: Sysroot, effects: Effects) -> tuple[Package, ...]:
-    apt, status = _lists([name.partition("=")[0] for name in names], target, sysroot, effects)
+    apt, status = _lists(names, target, sysroot, effects)
     held = dpkg.parse_status(status)
     lacking = [name for name in names if not dpkg.is_installed(name, held)]
     if not lacking:
@@ -110,9 +107,9 @@ def _ask_apt(names: tuple[str, ...], target: Target, sysroot: Sysroot, effects: 
     return packages
 
 
-def _lists(asked: list[str], target: Target, sysroot: Sysroot, effects: Effects) -> tuple[Apt, str]:
+def _lists(asked: tuple[str, ...], target: Target, sysroot: Sysroot, effects: Effects) -> tuple[Apt, str]:
     """apt as the image's packages are resolved by, and the dpkg status that it is told."""
-    stanzas = [_for_scripts(name, target) for name in _FOR_SCRIPTS if name not in asked]
+    stanzas = list(dpkg.scripts_stanzas(asked, target.debian_arch))
     if sysroot.is_packaged and sysroot.suite is not None:
         from jetsonx.image.minimal import is_always
 
@@ -126,8 +123,3 @@ def _lists(asked: list[str], target: Target, sysroot: Sysroot, effects: Effects)
     status = "\n".join(stanzas)
     what = sysroot.why.removeprefix("sysroot: ")
     return system_lists(files, status, what=what, debian_arch=target.debian_arch, effects=effects), status
-
-
-def _for_scripts(name: str, target: Target) -> str:
-    control = f"Package: {name}\nVersion: {_NEWEST}\nArchitecture: {target.debian_arch}\nMulti-Arch: foreign\n"
-    return dpkg.held_stanza(f"{control}Provides: {_FOR_SCRIPTS[name]}" if _FOR_SCRIPTS[name] else control)

@@ -22,7 +22,7 @@ from jetsonx.packages.links import MERGED, alternative_links
 
 _RECIPE = 1  # raise it when the same packages make other entries
 # Debian's slim images leave the same out; licences stay.
-_LEFT_OUT = re.compile(r"usr/share/(man|info|lintian|bug|doc)/.*")
+_LEFT_OUT = re.compile(r"usr/share/(man|info|lintian|bug|doc)(/.*)?")
 _COPYRIGHT = re.compile(r"usr/share/doc/[^/]+/copyright")
 
 

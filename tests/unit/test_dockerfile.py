@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,14 @@ from click.testing import CliRunner
 
 from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.cli import cli
-from jetsonx.dockerfile import Dockerfile, Strategy, load_toolchain_images, plan_dockerfile, render_dockerfile
+from jetsonx.dockerfile import (
+    WORKSTATION,
+    Dockerfile,
+    Strategy,
+    load_toolchain_images,
+    plan_dockerfile,
+    render_dockerfile,
+)
 from jetsonx.dockerfile.images import ToolchainImage, pinned
 from jetsonx.dockerfile.plan import resolve_strategy
 from jetsonx.dockerfile.quote import docker_word, json_words, shell_glob, shell_lines, shell_word
@@ -275,3 +284,75 @@ def test_command_names_the_mirror_only_when_asked(tmp_path: Path, monkeypatch: p
     assert status == 0
     assert "nvcr.io/" not in printed
     assert "FROM 127.0.0.1:5000/nvidia/cuda:13.2.1-devel-ubuntu24.04 AS l4t" in printed
+
+
+PACKAGES = 'entrypoint = ["saxpy"]\npackages = ["ca-certificates", "python3-minimal"]'
+TEST = 'test = ["saxpy", "it\'s $HOME", "say \\"x\\"", "<<EOF", "two\\nlines"]\ntest_timeout_s = 60'
+BASE = 'base = "nvcr.io/nvidia/l4t-base:r36.2.0"'
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "strategy"),
+    [
+        ("packages-minimal", f"{PACKAGES}\n{TEST}", "cross"),
+        ("packages-minimal-emulate", f"{PACKAGES}\n{TEST}", "emulate"),
+        ("packages-base", f"{PACKAGES}\n{TEST}\n{BASE}", "cross"),
+        ("packages-scripts", f'{PACKAGES}\n{TEST}\n{BASE}\nscripts = true\nuser = "1000"', "cross"),
+        ("packages-untested", f"{PACKAGES}\n{BASE}", "cross"),
+    ],
+)
+def test_packages_and_test_of_the_image(name: str, image: str, strategy: Strategy) -> None:
+    made = text(project(CMAKE, f"[image]\n{image}"), "orin-nano@36.4", strategy=strategy)
+    assert "\n\n\n" not in made
+    assert not [line for line in made.splitlines() if line != line.rstrip()]
+    check_golden(f"dockerfile/{name}.txt", made)
+
+
+def test_the_image_takes_its_files_from_a_stage_that_needs_the_test() -> None:
+    made = text(project(CMAKE, f"[image]\n{PACKAGES}\n{TEST}"))
+    assert made.endswith("FROM settings\nCOPY --from=tested /rootfs/ /\n")
+    tested = made[made.index("AS tested") :]
+    assert "RUN --mount=type=bind,from=test,target=/tested true" in tested
+    [words] = [line for line in made.splitlines() if line.startswith('    ["/jetsonx-limit"')]
+    assert json.loads(words)[1:] == ["60", "/opt/saxpy/saxpy", "it's $HOME", 'say "x"', "<<EOF", "two\nlines"]
+
+
+def test_a_named_context_has_no_package_sources_of_its_own() -> None:
+    made = text(project(CMAKE, f"[image]\n{PACKAGES}"), context=True)
+    assert "AS l4t\n" in made
+    assert "from=l4t,target=/l4t,rw" in made
+
+
+def test_packages_that_are_asked_for_are_not_taken_as_there() -> None:
+    made = text(project(CMAKE, '[image]\nentrypoint = ["saxpy"]\npackages = ["dpkg"]'))
+    assert "'Package: debconf'" in made
+    assert "'Package: dpkg'" not in made
+
+
+def test_scripts_need_a_base_with_apt() -> None:
+    with pytest.raises(ConfigError, match=r"image\.scripts: the base \"minimal\" has no apt-get"):
+        text(project(CMAKE, f"[image]\n{PACKAGES}\nscripts = true"))
+
+
+@pytest.mark.parametrize("system", ["cuda", "cmake", "make"])
+def test_the_same_project_for_a_workstation(system: str) -> None:
+    builds = {"cuda": 'system = "cuda"', "cmake": CMAKE, "make": 'system = "make"\noutputs = ["saxpy"]'}
+    made = render_dockerfile(workstation(project(builds[system])))
+    check_golden(f"dockerfile/workstation-{system}.txt", made)
+    assert not {"aarch64", "arm64", "sbsa", "QEMU"} & set(re.findall(r"\w+", made))
+
+
+def test_cuda_11_4_has_no_word_for_all_gpus() -> None:
+    with pytest.raises(ConfigError, match=r"CUDA 11\.4 cannot make code for every GPU"):
+        workstation(project(), "orin-nano@35.6.1")
+
+
+def test_jammys_cmake_is_too_old_for_that_word() -> None:
+    assert "'cmake==3.31.*'" in render_dockerfile(workstation(project(), "orin-nano@36.4"))
+    assert "'cmake==3.31.*'" not in text(project(), "orin-nano@36.4")
+
+
+def workstation(of: Project, target: str = "orin-nano@39.2") -> Dockerfile:
+    found = [resolve_target(load_catalog(), target)]
+    images = load_toolchain_images()
+    return plan_dockerfile(of, found, strategy="native", toolchains=images, machine=WORKSTATION)

@@ -26,11 +26,13 @@ def failure(name: str) -> JetsonxError:
 
 def test_steps_are_shown_when_they_are_at_work_and_when_they_took_long() -> None:
     _, shown = read("fail")
-    assert shown == [
+    assert shown[:2] == [
         '          [toolchain 2/2] RUN echo "preparing 1"; sleep 1; echo "preparing 2"',
         '   1.4 s  [toolchain 2/2] RUN echo "preparing 1"; sleep 1; echo "preparing 2"',
-        '          [build 2/2] RUN cat /a; for i in 1 2 3; do echo "line $i" >&2; done; echo "nvcc fatal : Unsupported…',
     ]
+    assert shown[2].startswith("          [build 2/2] RUN cat /a; for i in 1 2 3;")
+    assert len(shown) == 3
+    assert len(shown[2]) == 110
 
 
 def test_what_was_cached_is_not_worth_a_line() -> None:
