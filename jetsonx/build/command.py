@@ -86,8 +86,9 @@ def plan_lines(request: Request, effects: Effects) -> Iterator[str]:
     """What ``build`` would run, as lines a shell takes; what would have to be fetched first is said, not fetched."""
     project = load_request(request)
     if _engine(request, project, effects) == "docker":
-        for plan in _docker_plans(request, project, effects):
-            yield from plan.lines()
+        for group in _docker_plans(request, project, effects):
+            for plan in group:
+                yield from plan.lines()
         return
     fetcher = Fetcher(effects=replace(effects, offline=True))
     try:
@@ -116,17 +117,22 @@ def _engine(request: Request, project: Project, effects: Effects) -> str:
 
 
 def _build_in_docker(request: Request, project: Project, effects: Effects) -> Iterator[Result]:
-    from jetsonx.build.docker import build_in_docker
+    from jetsonx.build.docker import build_in_docker, join_platforms
 
-    for plan in _docker_plans(request, project, effects):
-        effects.console.say(f"building {project.name} for {plan.names}")
-        for line in plan.why:
-            effects.console.say(f"  {line}")
-        with effects.store.lock(f"build-{plan.out}"):
-            yield build_in_docker(plan, effects)
+    for plans in _docker_plans(request, project, effects):
+        results = []
+        for plan in plans:
+            effects.console.say(f"building {project.name} for {plan.names}")
+            for line in plan.why:
+                effects.console.say(f"  {line}")
+            with effects.store.lock(f"build-{plan.out}"):
+                results.append(build_in_docker(plan, effects))
+        if request.docker.push and len(plans) > 1 and all(result.ok for result in results):
+            join_platforms(plans, effects)
+        yield from results
 
 
-def _docker_plans(request: Request, project: Project, effects: Effects) -> Iterator[DockerPlan]:
+def _docker_plans(request: Request, project: Project, effects: Effects) -> Iterator[tuple[DockerPlan, ...]]:
     from jetsonx.build.docker_plan import plan_in_docker
 
     groups = group_targets(project, where="-t" if request.targets else f"{project.path}: target")

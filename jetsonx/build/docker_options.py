@@ -10,9 +10,9 @@ class DockerOptions:
     """What the user wants of the engine.
 
     ``load``: put the image into the engine, also when the local engine packed it. ``context``: a Docker context, "" for
-    the default. ``builder``: a builder of buildx. ``tag``: the image's name in
-    place of the project's. ``push``: also into the registry that the tag names. ``cache_from`` and ``cache_to``:
-    buildx's own words.
+    the default. ``builder``: a builder of buildx. ``tag``: the image's name in place of the project's. ``push``: also
+    into the registry that the tag names. ``cache_from`` and ``cache_to``: buildx's own words. ``platforms``: what the
+    image is for, "linux/arm64" for the Jetson, "linux/amd64" for a workstation.
     """
 
     load: bool = False
@@ -22,6 +22,7 @@ class DockerOptions:
     push: bool = False
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ("linux/arm64",)
 
     @property
     def needs_docker(self) -> bool:

@@ -43,6 +43,14 @@ if TYPE_CHECKING:
     "--context", "docker_context", default="", metavar="NAME", help="Docker: a context of the docker command."
 )
 @click.option("--builder", default="", metavar="NAME", help="Docker: a builder of buildx.")
+@click.option(
+    "--platform",
+    "platforms",
+    default="linux/arm64",
+    show_default=True,
+    metavar="LIST",
+    help="Docker: linux/arm64 is the Jetson; linux/amd64 also makes an image for a workstation with a GPU.",
+)
 @click.option("--cache-from", multiple=True, metavar="WHERE", help="Docker: passed on to buildx; can be repeated.")
 @click.option("--cache-to", multiple=True, metavar="WHERE", help="Docker: passed on to buildx; can be repeated.")
 @click.option("--dry-run", is_flag=True, help="Print what would be run, and run nothing.")
@@ -63,6 +71,7 @@ def command(
     push: bool,
     docker_context: str,
     builder: str,
+    platforms: str,
     cache_from: tuple[str, ...],
     cache_to: tuple[str, ...],
     offline: bool,
@@ -98,6 +107,7 @@ def command(
             push=push,
             cache_from=cache_from,
             cache_to=cache_to,
+            platforms=tuple(platforms.split(",")),
         ),
     )
     effects = context.effects(offline=offline)

@@ -61,8 +61,9 @@ def add(
     jetsonx builder add --remote tcp://buildkit.example:1234
     jetsonx builder add --kubernetes --driver-opt namespace=ci
 
-    ssh has to get in by itself: with a key, and with the machine's own key known. With a --name that is there, the node
-    joins that builder (not with the driver docker, whose builders are one machine each). Prints the builder's name.
+    ssh has to get in by itself: with a key, and with the machine's own key known. With the --name of a builder that has
+    no node for this platform yet, the node joins it; the driver docker has a builder for each machine. Prints the
+    builder's name.
     """
     from jetsonx.engine.builder_change import add_node
     from jetsonx.engine.node_plan import plan_device, plan_elsewhere

@@ -31,6 +31,13 @@ from jetsonx.cli.context import Context
     is_flag=True,
     help="Name images where this site's mirrors have them (JETSONX_MIRRORS, config.toml): Docker does not know them.",
 )
+@click.option(
+    "--platform",
+    type=click.Choice(["linux/arm64", "linux/amd64"]),
+    default="linux/arm64",
+    show_default=True,
+    help="linux/arm64 is the Jetson; linux/amd64 is the same program for a workstation with a GPU.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file.  [default: standard output]")
 @click.pass_obj
 def command(
@@ -40,6 +47,7 @@ def command(
     strategy: str | None,
     named_context: bool,
     mirrored: bool,
+    platform: str,
     output: Path | None,
 ) -> None:
     """Print a multi-stage Dockerfile that builds the project in DIR for its targets.
@@ -52,7 +60,7 @@ def command(
     docker buildx build --platform linux/arm64 -t app .
     """
     from jetsonx.build.pipeline import group_targets
-    from jetsonx.dockerfile import load_toolchain_images, plan_dockerfile, render_dockerfile
+    from jetsonx.dockerfile import JETSON, WORKSTATION, load_toolchain_images, plan_dockerfile, render_dockerfile
     from jetsonx.dockerfile.plan import resolve_strategy
     from jetsonx.errors import ConfigError
     from jetsonx.net.mirrors import Mirrors, load_mirrors
@@ -67,10 +75,12 @@ def command(
             f"a Dockerfile is for one L4T release, and the targets are of {len(groups)}: {releases}",
             hint=f"choose with -t, for example: -t {groups[0][0].name}",
         )
+    asked = strategy or project.build.strategy
     plan = plan_dockerfile(
         project,
         groups[0],
-        strategy=resolve_strategy(strategy or project.build.strategy),
+        strategy="native" if platform == WORKSTATION.platform else resolve_strategy(asked),
+        machine=WORKSTATION if platform == WORKSTATION.platform else JETSON,
         toolchains=load_toolchain_images(),
         lock=load_lock(project.root / FILE_NAME),
         context=named_context,

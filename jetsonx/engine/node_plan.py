@@ -171,6 +171,12 @@ def check_new(request: NodeRequest, known: Sequence[Node], contexts: Sequence[st
         )
     if any(other.name == node.name for other in siblings):
         raise ConfigError(f"the builder {node.builder} has a node {node.name} already", hint=free)
+    if rival := next((other for other in siblings if request.platform in other.platforms), None):
+        # buildx would take the platform from the node that has it (NodeGroup.Update), and that would stand idle.
+        raise ConfigError(
+            f"{node.builder} has {rival.name} for {request.platform}, and buildx uses one node for each platform",
+            hint="give this one a builder of its own with --name",
+        )
     return True
 
 

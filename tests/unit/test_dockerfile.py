@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,14 @@ from click.testing import CliRunner
 
 from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.cli import cli
-from jetsonx.dockerfile import Dockerfile, Strategy, load_toolchain_images, plan_dockerfile, render_dockerfile
+from jetsonx.dockerfile import (
+    WORKSTATION,
+    Dockerfile,
+    Strategy,
+    load_toolchain_images,
+    plan_dockerfile,
+    render_dockerfile,
+)
 from jetsonx.dockerfile.images import ToolchainImage, pinned
 from jetsonx.dockerfile.plan import resolve_strategy
 from jetsonx.dockerfile.quote import docker_word, json_words, shell_glob, shell_lines, shell_word
@@ -268,6 +276,16 @@ def test_command_is_for_one_release(tmp_path: Path) -> None:
     assert "one L4T release" in message
 
 
+def test_command_names_the_mirror_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = run(tmp_path)
+    monkeypatch.setenv("JETSONX_MIRRORS", "nvcr.io=http://127.0.0.1:5000")
+    assert run(tmp_path) == plain
+    status, printed = run(tmp_path, "--mirrored")
+    assert status == 0
+    assert "nvcr.io/" not in printed
+    assert "FROM 127.0.0.1:5000/nvidia/cuda:13.2.1-devel-ubuntu24.04 AS l4t" in printed
+
+
 PACKAGES = 'entrypoint = ["saxpy"]\npackages = ["ca-certificates", "python3-minimal"]'
 TEST = 'test = ["saxpy", "it\'s $HOME", "say \\"x\\"", "<<EOF", "two\\nlines"]\ntest_timeout_s = 60'
 BASE = 'base = "nvcr.io/nvidia/l4t-base:r36.2.0"'
@@ -316,11 +334,25 @@ def test_scripts_need_a_base_with_apt() -> None:
         text(project(CMAKE, f"[image]\n{PACKAGES}\nscripts = true"))
 
 
-def test_command_names_the_mirror_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = run(tmp_path)
-    monkeypatch.setenv("JETSONX_MIRRORS", "nvcr.io=http://127.0.0.1:5000")
-    assert run(tmp_path) == plain
-    status, printed = run(tmp_path, "--mirrored")
-    assert status == 0
-    assert "nvcr.io/" not in printed
-    assert "FROM 127.0.0.1:5000/nvidia/cuda:13.2.1-devel-ubuntu24.04 AS l4t" in printed
+@pytest.mark.parametrize("system", ["cuda", "cmake", "make"])
+def test_the_same_project_for_a_workstation(system: str) -> None:
+    builds = {"cuda": 'system = "cuda"', "cmake": CMAKE, "make": 'system = "make"\noutputs = ["saxpy"]'}
+    made = render_dockerfile(workstation(project(builds[system])))
+    check_golden(f"dockerfile/workstation-{system}.txt", made)
+    assert not {"aarch64", "arm64", "sbsa", "QEMU"} & set(re.findall(r"\w+", made))
+
+
+def test_cuda_11_4_has_no_word_for_all_gpus() -> None:
+    with pytest.raises(ConfigError, match=r"CUDA 11\.4 cannot make code for every GPU"):
+        workstation(project(), "orin-nano@35.6.1")
+
+
+def test_jammys_cmake_is_too_old_for_that_word() -> None:
+    assert "'cmake==3.31.*'" in render_dockerfile(workstation(project(), "orin-nano@36.4"))
+    assert "'cmake==3.31.*'" not in text(project(), "orin-nano@36.4")
+
+
+def workstation(of: Project, target: str = "orin-nano@39.2") -> Dockerfile:
+    found = [resolve_target(load_catalog(), target)]
+    images = load_toolchain_images()
+    return plan_dockerfile(of, found, strategy="native", toolchains=images, machine=WORKSTATION)
