@@ -43,17 +43,13 @@ _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 class Dockerfile:
     """The values a template is rendered with.
 
-        ``l4t_image``: the release's own image, with CUDA's headers and libraries; ``toolchain_image``: the x86-64 one, only
-        with "cross"; ``base_image``: what the result is built on, None for ``minimal``. ``context``: the sysroot is a named
-        build context and no stage. ``build_packages``: Debian packages that the build needs on the machine it runs on;
-        ``target_packages``: those of the target that the project asks for; ``scripts_status``: dpkg's record of what is
-        taken as there when packages are unpacked, since only maintainer scripts need it. ``old_cmake``: the distribution's
-        CMake does not know CUDA architectures. ``stand_ins``: registries and what is asked in their place, by the user's
-    <<<<<<< HEAD
-        mirror setting. ``machine``: what the image is for; on a workstation everything is native to NVIDIA's x86-64 image.
-    =======
-        mirror setting.
-    >>>>>>> image-packages
+    ``l4t_image``: the release's own image, with CUDA's headers and libraries; ``toolchain_image``: the x86-64 one, only
+    with "cross"; ``base_image``: what the result is built on, None for ``minimal``. ``context``: the sysroot is a named
+    build context and no stage. ``build_packages``: Debian packages that the build needs on the machine it runs on;
+    ``target_packages``: those of the target that the project asks for; ``scripts_status``: dpkg's record of what is
+    taken as there when packages are unpacked, since only maintainer scripts need it. ``old_cmake``: the distribution's
+    CMake does not know CUDA architectures. ``stand_ins``: registries and what is asked in their place, by the user's
+    mirror setting. ``machine``: what the image is for; on a workstation everything is native to NVIDIA's x86-64 image.
     """
 
     project: Project
@@ -188,7 +184,7 @@ def plan_dockerfile(
         build_packages=_build_packages(project, old_cmake=old_cmake),
         target_packages=project.sysroot.packages,
         old_cmake=old_cmake,
-        scripts_status="\n".join(scripts_stanzas(project.image.packages, machine.debian_arch)),
+        scripts_status="\n".join(scripts_stanzas(project.image.packages)),
         test=_in_image(project, project.image.test),
         entrypoint=_in_image(project, project.image.entrypoint or (program,)),
         health=_in_image(project, health),
