@@ -35,5 +35,6 @@ def render_bars(groups: Sequence[Bars]) -> str:
             parts.append(f'<text x="{_LABELS + width + 6}" y="{y + 14}">{amount:.1f} {escape(group.unit)}</text>')
             y += _BAR + _GAP
         y += 8
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{y}" font-family="sans-serif" font-size="13">'
-    return "\n".join([head, f'<rect width="{_WIDTH}" height="{y}" fill="white"/>', *parts, "</svg>", ""])
+    size = f'width="{_WIDTH}" height="{y}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="13">'
+    return "\n".join([head, f'<rect {size} fill="white"/>', *parts, "</svg>", ""])

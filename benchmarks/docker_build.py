@@ -35,8 +35,8 @@ WAYS = {
 }
 STATES = ("cold", "one file", "nothing")
 GOALS = (
-    "Goals: cold, emulated takes at least 10 times as long as cross in Docker, which takes at most 1.3 times as long as "
-    "without Docker; one changed file costs at most 0.25 of cold."
+    "Goals: cold, emulated takes at least 10 times as long as cross in Docker, which takes at most 1.3 times as long "
+    "as without Docker; one changed file costs at most 0.25 of cold."
 )
 
 
@@ -129,7 +129,11 @@ def measure_subject(subject: Subject, environment: Mapping[str, str], work: Path
     for number in range(max(subject.rounds.values())):
         for way, call in calls.items():
             if number < subject.rounds[way]:
-                changes = (partial(subject.all_new, count), partial(subject.one_new, count), nothing)
+                changes: tuple[Callable[[], None], ...] = (
+                    partial(subject.all_new, count),
+                    partial(subject.one_new, count),
+                    nothing,
+                )
                 for state, change in zip(STATES, changes, strict=True):
                     subject.seconds.setdefault((way, state), []).append(measure(call, change))
                     print(f"{subject.name}, {way}, {state}: {subject.seconds[way, state][-1]:.1f} s", flush=True)
@@ -150,8 +154,8 @@ def report(subjects: tuple[Subject, ...]) -> str:
         cross, local = subject.median("cross in Docker", "cold"), subject.median("without Docker", "cold")
         emulated, one = subject.median("emulated in Docker", "cold"), subject.median("cross in Docker", "one file")
         lines.append(
-            f"**{subject.name}: emulated / cross {emulated / cross:.1f}; cross in Docker / without {cross / local:.2f}; "
-            f"one file / cold {one / cross:.2f}.**"
+            f"**{subject.name}: emulated / cross {emulated / cross:.1f}; cross in Docker / without Docker "
+            f"{cross / local:.2f}; one file / cold {one / cross:.2f}.**"
         )
     lines += ["", "Ratios of medians, in turn. Stand-ins for NVIDIA's images; QEMU's user emulation from the host."]
     return "\n".join(lines)
