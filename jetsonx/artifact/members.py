@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -47,15 +48,26 @@ def read_changes(
         if not path:
             continue
         facts = None
-        if member.kind == "file" and is_interesting(archive.head(MAGIC_BYTES)) and not _is_whiteout(path):
-            facts = read_facts(archive.pieces(), member.size_bytes, path, options, scratch)
+        if member.kind == "file" and not _is_whiteout(path):
+            head = archive.head(MAGIC_BYTES)
+            facts = read_facts(head, archive.pieces(), member.size_bytes, path, options, scratch)
         yield Change(_item(member, number, path, name), member.mode & 0o7777, facts)
 
 
 def read_facts(
-    pieces: Iterable[bytes | memoryview], size: int, path: str, options: Options, scratch: Path
+    head: bytes, pieces: Iterable[bytes | memoryview], size: int, path: str, options: Options, scratch: Path
 ) -> FileFacts | None:
-    """The facts of a file whose content comes in ``pieces``, ``size`` bytes in all."""
+    """The facts of a file that begins with ``head`` and whose whole content, ``size`` bytes, comes in ``pieces``.
+
+    None when nothing of interest is in it and no hash asked for; nothing is taken from ``pieces`` then.
+    """
+    if not is_interesting(head):
+        if not options.hash:
+            return None
+        digest = hashlib.sha256()
+        for piece in pieces:
+            digest.update(piece)
+        return FileFacts(path=path, kind="other", sha256=digest.hexdigest())
     with _held(pieces, size, scratch) as data:
         return parse_file(data, path, options)
 

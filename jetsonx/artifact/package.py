@@ -17,7 +17,7 @@ from jetsonx.artifact.members import Change, read_facts, renamed
 from jetsonx.artifact.tree import Node, Tree
 from jetsonx.effects import Effects
 from jetsonx.elf.facts import FileFacts
-from jetsonx.elf.load import MAGIC_BYTES, Options, file_sha256, is_interesting
+from jetsonx.elf.load import MAGIC_BYTES, Options, file_sha256
 from jetsonx.elf.source import clean
 from jetsonx.errors import DownloadError
 from jetsonx.packages.deb import open_data
@@ -86,10 +86,8 @@ def _wheel_facts(
     try:
         with archive.open(info) as content:
             head = content.read(MAGIC_BYTES)
-            if not is_interesting(head):
-                return None
             bound.check(info.file_size)
-            return read_facts(bound.spend(_pieces(head, content)), info.file_size, path, options, scratch)
+            return read_facts(head, bound.spend(_pieces(head, content)), info.file_size, path, options, scratch)
     except _ZIP_ERRORS as error:
         return FileFacts(path=path, kind="unreadable", reason=f"it does not unpack: {error}")
 

@@ -107,6 +107,7 @@ PURE = {
     "verify/baseline.py",
     "verify/diff.py",
     "verify/finding.py",
+    "verify/inputs.py",
     "verify/report.py",
     "verify/formats/difference.py",
     "verify/formats/document.py",
