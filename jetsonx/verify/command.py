@@ -65,7 +65,9 @@ def verify(request: Request, effects: Effects) -> Report:
     profiles = _Profiles(effects)
     judged: list[tuple[Input, tuple[Profile, ...], tuple[Finding, ...]]] = []
     for job in _jobs(request):
-        tree = load_artifact(job.reference, Reading(deep=request.deep), effects)
+        tree = load_artifact(
+            job.reference, Reading(deep=request.deep, host_prefixes=request.options.host_prefixes), effects
+        )
         own = tuple(profiles.of(name) for name in _targets(request, job, tree))
         judged.append((_input(tree), own, judge(tree, own, request.options)))
     report = _report(request, judged)
