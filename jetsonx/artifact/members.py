@@ -61,7 +61,7 @@ def read_facts(
 
     None when nothing of interest is in it and no hash asked for; nothing is taken from ``pieces`` then.
     """
-    if not is_interesting(head):
+    if not is_interesting(head, path):
         if not options.hash:
             return None
         digest = hashlib.sha256()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,9 @@ from jetsonx.elf.source import Buffer, BufferSource, FileSource, Source, clean
 
 MAGIC_BYTES = 8
 _LINE_MAX = 256  # of a "#!" line, as Linux reads it
+_CONFIG_MAX = 1 << 16
+_PATH_MAX = 4096
+_PATH = re.compile(rb"[^\0-\x20\x7f\"':;]*")
 _HASH_STEP = 1 << 20
 _OURS = (AARCH64, CUDA)
 _CLASS_64_LITTLE = b"\2\1"
@@ -31,12 +35,14 @@ class Options:
     """What to read of a file beyond its headers.
 
     ``deep`` looks for device code outside of its sections too; ``instructions`` counts those that not every processor
-    has; ``hash`` takes the sha256 of every file, so that each has facts.
+    has; ``hash`` takes the sha256 of every file, so that each has facts. ``host_prefixes`` are directories whose names
+    are looked for in the content.
     """
 
     deep: bool = False
     instructions: bool = True
     hash: bool = False
+    host_prefixes: tuple[str, ...] = ()
 
 
 PLAIN = Options(instructions=False)
@@ -100,11 +106,13 @@ def read_open_file(file: int, size: int, name: str, options: Options) -> FileFac
     """The facts of an open regular file; None when nothing of interest is in it and no hash asked for. Never raises."""
     try:
         magic = os.pread(file, MAGIC_BYTES, 0)
-        if options.hash:
+        if options.hash or options.host_prefixes:
             with _mapped(file) as data:
                 return parse_file(data, name, options)
-        if not is_interesting(magic):
+        if not is_interesting(magic, name):
             return None
+        if is_loader_config(name):
+            return _config(os.pread(file, _CONFIG_MAX, 0), name)
         if magic.startswith(b"#!"):
             return _script(os.pread(file, _LINE_MAX, 0), name)
         if magic.startswith(ELF_MAGIC) and not options.deep:
@@ -121,9 +129,18 @@ def read_open_file(file: int, size: int, name: str, options: Options) -> FileFac
         return _unreadable(name, getattr(error, "strerror", None) or str(error))
 
 
-def is_interesting(magic: bytes) -> bool:
-    """True when a file that begins so has facts: ELF files, static libraries, fat binaries, scripts."""
-    return magic[:4] == ELF_MAGIC or magic[:2] == b"#!" or magic[:8] == FATBIN_MAGIC or magic[:8] in ARCHIVE_MAGICS
+def is_interesting(magic: bytes, name: str) -> bool:
+    """True when a file that begins so, or is called so, has facts.
+
+    They are ELF files, static libraries, fat binaries, scripts, and what tells the loader where libraries lie.
+    """
+    is_code = magic[:4] == ELF_MAGIC or magic[:8] == FATBIN_MAGIC or magic[:8] in ARCHIVE_MAGICS
+    return is_code or magic[:2] == b"#!" or is_loader_config(name)
+
+
+def is_loader_config(name: str) -> bool:
+    """True for ``etc/ld.so.conf`` and what it includes in every distribution."""
+    return name.startswith("etc/ld.so.conf") and (name == "etc/ld.so.conf" or name.endswith(".conf"))
 
 
 def parse_file(data: Buffer, name: str, options: Options) -> FileFacts | None:
@@ -136,12 +153,15 @@ def parse_file(data: Buffer, name: str, options: Options) -> FileFacts | None:
 
 def _parse_any(data: Buffer, name: str, options: Options) -> FileFacts | None:
     magic = data[:MAGIC_BYTES]
-    if not is_interesting(magic):
+    if not is_interesting(magic, name):
         return None
+    if is_loader_config(name):
+        return _config(data[:_CONFIG_MAX], name)
     try:
-        return _script(data[:_LINE_MAX], name) if magic.startswith(b"#!") else _parse(data, magic, name, options)
+        facts = _script(data[:_LINE_MAX], name) if magic.startswith(b"#!") else _parse(data, magic, name, options)
     except UnreadableElfError as error:
         return _unreadable(name, str(error))
+    return replace(facts, host_strings=_host_strings(data, options.host_prefixes)) if options.host_prefixes else facts
 
 
 def _parse(data: Buffer, magic: bytes, name: str, options: Options) -> FileFacts:
@@ -190,6 +210,20 @@ def _bare_cubin(elf: ElfFacts, data: Buffer) -> Fatbin:
 
 def _script(head: bytes, name: str) -> FileFacts:
     return FileFacts(path=name, kind="script", interpreter_line=clean(head.partition(b"\n")[0].rstrip()))
+
+
+def _config(head: bytes, name: str) -> FileFacts:
+    return FileFacts(path=name, kind="other", text="\n".join(map(clean, head.splitlines())))
+
+
+def _host_strings(data: Buffer, prefixes: Iterable[str]) -> tuple[str, ...]:
+    """The paths that begin with one of the directories: the first of each, up to where a path surely ends."""
+    found = []
+    for prefix in prefixes:
+        at = data.find(prefix.rstrip("/").encode() + b"/")
+        if at >= 0:
+            found.append(clean(_PATH.match(data[at : at + _PATH_MAX])[0]))  # type: ignore[index]  # it may be empty
+    return tuple(found)
 
 
 def _unreadable(name: str, reason: str) -> FileFacts:

@@ -64,9 +64,10 @@ def verify(request: Request, effects: Effects) -> Report:
     waivers = _waivers(request)  # first, so that a mistake in a file does not cost minutes
     baseline = _baseline(request)
     profiles = _Profiles(effects)
+    reading = Reading(deep=request.deep, host_prefixes=request.options.host_prefixes)
     judged: list[tuple[Input, tuple[Profile, ...], tuple[Finding, ...]]] = []
     for job in _jobs(request):
-        tree = load_artifact(job.reference, Reading(deep=request.deep), effects)
+        tree = load_artifact(job.reference, reading, effects)
         own = profiles.of(_targets(request, job, tree))
         judged.append((input_of(tree), own, judge(tree, own, request.options)))
     report = _report(request, judged)

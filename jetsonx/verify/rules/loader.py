@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from jetsonx.artifact.tree import Node
@@ -10,7 +11,8 @@ from jetsonx.verify.context import Context
 from jetsonx.verify.finding import Finding
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # what Docker sets when an image does not
-_SHARE = ("usr/share/", "usr/local/share/", "usr/src/")  # examples and templates, which nobody starts from there
+_NOT_STARTED = re.compile(r"usr/(local/)?(share|src)/|(.*/)?python[0-9.]*/|.*\.py$")
+"""Examples, templates and modules, which nobody starts from there although they may be executable."""
 
 _ANY_ALIGNMENT = (2, 35)  # the first glibc that maps segments by their own alignment
 _STATIC_TLS = ((2, 32), 1664, 512)
@@ -83,7 +85,7 @@ def _judge_tls(context: Context) -> Iterator[Finding]:
 
 def _judge_scripts(context: Context) -> Iterator[Finding]:
     for node, facts in context.files:
-        if facts.kind != "script" or not node.mode & 0o111 or node.path.startswith(_SHARE):
+        if facts.kind != "script" or not node.mode & 0o111 or _NOT_STARTED.match(node.path):
             continue
         words = facts.interpreter_line.removeprefix("#!").split()
         if not words:
