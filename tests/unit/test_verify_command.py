@@ -102,6 +102,14 @@ def test_output_goes_to_a_file_as_a_whole(jetsonx: Jetsonx, tmp_path: Path, app:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["app", "page.html", "report"]
 
 
+def test_a_link_for_the_output_stays_a_link(jetsonx: Jetsonx, tmp_path: Path, app: Path) -> None:
+    (tmp_path / "link").symlink_to("real")  # /dev/stdout is one
+    (tmp_path / "real").touch()
+    jetsonx("verify", app, "-t", TARGET, "--output", "link")
+    assert (tmp_path / "link").is_symlink()
+    assert "JX201" in (tmp_path / "real").read_text()
+
+
 def test_the_targets_of_the_project_are_the_default(jetsonx: Jetsonx, tmp_path: Path, app: Path) -> None:
     (tmp_path / "jetsonx.toml").write_text(
         '[project]\nname = "x"\n[target]\nmodules = ["orin-nano"]\nl4t = "36.4.3"\n[build]\nsystem = "cuda"\n'
