@@ -12,12 +12,17 @@ from jetsonx.project import Project
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What stands in the way of each strategy, "" for nothing. ``node``: the ARM machine that native would use."""
+    """What stands in the way of each strategy, "" for nothing.
+
+    ``node`` describes the ARM machine that native would use: buildx's ``builder``, in the Docker context ``context``.
+    """
 
     cross: str = ""
     emulate: str = ""
     native: str = ""
     node: str = ""
+    builder: str = ""
+    context: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

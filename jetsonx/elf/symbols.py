@@ -57,7 +57,9 @@ class _Found:
         self.exports: set[str] = set()
         self.has_ifunc = False
         self._needs = {index: (need.version, need.library) for index, need in versions.needs}
-        self._definitions = {index: f"@{name}" for index, name in versions.definitions.items()}
+        # A program that keeps a copy of a library's variable defines it in the version that it needs of the library.
+        names = {index: need.version for index, need in versions.needs} | dict(versions.definitions)
+        self._suffixes = {index: f"@{name}" for index, name in names.items()}
         self._raw = strings
         self._text = _plain_text(strings)
         self._room = _ROOM_BYTES + 8 * len(strings)
@@ -82,8 +84,8 @@ class _Found:
                 self.has_ifunc = True
             if other & 3 in (1, 2) or number == 0:  # internal, hidden; local by its version
                 continue
-            if number > 1 and number in self._definitions:
-                suffix = self._definitions[number]
+            if number > 1 and number in self._suffixes:
+                suffix = self._suffixes[number]
                 spent += len(name) + len(suffix)
                 export(name + suffix)
                 if index & _HIDDEN:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import tarfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jetsonx.engine.client import Engine
@@ -61,6 +65,15 @@ class Images:
         with self._client(f"save {reference}") as client:
             yield from client.images.get(reference).save(chunk_size=_SAVED_CHUNK, named=reference)
 
+    def load(self, layout: Path) -> None:
+        """Put an image layout into the engine, under the names that it has in its ``manifest.json``."""
+        read, write = os.pipe()
+        with self._client(f"load {layout}") as client, ThreadPoolExecutor(1) as pool:
+            packing = pool.submit(_pack, layout, write)
+            with os.fdopen(read, "rb") as stream:  # closed early, it ends the thread too
+                client.images.load(stream)
+            packing.result()
+
     def run(self, reference: str, command: Sequence[str] = (), *, platform: str) -> tuple[int, str]:
         """Start the image once, without a network, and remove the container: (exit status, what it printed)."""
         with self._client(f"start {reference}") as client:
@@ -99,3 +112,9 @@ class Images:
             known = docker.ContextAPI.get_context(self._engine.endpoint.context or facts.context)
             tls = known.TLSConfig if known else None
         return docker.DockerClient(base_url=url, tls=tls or False, timeout=600, use_ssh_client=url.startswith("ssh://"))
+
+
+def _pack(layout: Path, descriptor: int) -> None:
+    """Write a directory as a tar file to a pipe, which is closed at the end."""
+    with os.fdopen(descriptor, "wb") as sink, tarfile.open(fileobj=sink, mode="w|") as tar:
+        tar.add(layout, arcname=".")

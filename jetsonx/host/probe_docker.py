@@ -1,17 +1,16 @@
-"""Looks at the Docker client and what answers it: `docker info` has most of it, buildx's own files the rest."""
+"""Looks at the Docker client and what answers it: `docker info` has most of it."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from jetsonx.host.ask import Ask, find_version, free_bytes, group_of, is_silent
-from jetsonx.host.facts import DESKTOP, Disk, Docker, Node, Program, Socket
+from jetsonx.host.facts import DESKTOP, Disk, Docker, Program, Socket
+from jetsonx.host.nodes import load_nodes, parse_object
 from jetsonx.runner import Completed
 from jetsonx.toolchain.search import which_host
 
@@ -50,7 +49,7 @@ def probe_docker(ask: Ask, environ: Mapping[str, str]) -> Docker | None:
         root=_root(info, endpoint),
         buildx=buildx.removeprefix("v"),
         buildkit=_buildkit(ask, path) if buildx and info.server else "",
-        nodes=load_nodes(_buildx_directory(environ)),
+        nodes=load_nodes(ask, path, environ),
     )
 
 
@@ -69,7 +68,7 @@ class Info:
 
 def parse_info(text: str) -> Info:
     """Read `docker info --format '{{json .}}'`; whatever else it is counts as no answer."""
-    info = _object(_json(text))
+    info = parse_object(text)
     client = _object(info.get("ClientInfo"))
     plugins = client.get("Plugins")
     rows = [_object(row) for row in plugins] if isinstance(plugins, list) else []
@@ -83,34 +82,6 @@ def parse_info(text: str) -> Info:
         runtimes=tuple(_object(info.get("Runtimes"))),
         plugins={str(row.get("Name")): str(row.get("Version") or "") for row in rows if not row.get("Err")},
     )
-
-
-def load_nodes(directory: Path) -> tuple[Node, ...]:
-    """The nodes of all builders, from the files that buildx keeps them in; none of them is asked."""
-    try:
-        files = sorted((directory / "instances").iterdir())
-    except OSError:
-        return ()
-    return tuple(node for file in files for node in _parse_builder(_read(file)))
-
-
-def _parse_builder(text: str) -> Iterator[Node]:
-    builder = _object(_json(text))
-    nodes = builder.get("Nodes")
-    for row in map(_object, nodes if isinstance(nodes, list) else ()):
-        platforms = row.get("Platforms")
-        named = [_object(each) for each in platforms] if isinstance(platforms, list) else []
-        yield Node(
-            builder=str(builder.get("Name") or ""),
-            endpoint=str(row.get("Endpoint") or ""),
-            platforms=tuple(f"{each.get('os')}/{each.get('architecture')}" for each in named),
-        )
-
-
-def _buildx_directory(environ: Mapping[str, str]) -> Path:
-    if environ.get("BUILDX_CONFIG"):
-        return Path(environ["BUILDX_CONFIG"])
-    return Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/"), ".docker")) / "buildx"
 
 
 def _socket(endpoint: str) -> Socket | None:
@@ -140,19 +111,5 @@ def _words(said: Completed | None) -> str:
     return next((line for line in reversed(lines) if line and not line.startswith("errors pretty")), "")
 
 
-def _json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
 def _object(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

@@ -15,6 +15,7 @@ from jetsonx.errors import ConfigError, HostError
 from jetsonx.project.lock import (
     EMPTY_LOCK,
     Lock,
+    LockedImage,
     LockedPackage,
     LockedSysroot,
     LockedWheel,
@@ -220,3 +221,22 @@ def test_a_directory_in_the_way_is_an_error_not_a_traceback(tmp_path: Path) -> N
     for missing in ("no", "file"):
         with pytest.raises(HostError, match="cannot write"):
             write_lock(tmp_path / missing / "jetsonx.lock", LOCK)
+
+
+def test_packages_of_images_come_last_and_back() -> None:
+    images = (LockedImage(release="39.2.0", key="k", package=(STDCXX, LIBC)), LockedImage(release="36.4.3", key="k"))
+    text = render_lock(replace(LOCK, image=images))
+    assert text.startswith(render_lock(LOCK))
+    assert text[len(render_lock(LOCK)) :].startswith('\n[[image]]\nrelease = "36.4.3"\nkey = "k"\n\n[[image]]\n')
+    read = parse_lock(text, FILE)
+    assert read.image_of("39.2.0") == LockedImage(release="39.2.0", key="k", package=(LIBC, STDCXX))
+    assert read.with_image("39.2.0", None).image_of("39.2.0") is None
+    assert read.image_of("38.2") is None
+
+
+def test_two_images_of_one_release_are_damage() -> None:
+    text = render_lock(
+        replace(LOCK, image=(LockedImage(release="39.2.0", key="k"), LockedImage(release="39.2.0", key="l")))
+    )
+    with pytest.raises(ConfigError, match="two images for one L4T release"):
+        parse_lock(text, FILE)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from jetsonx.verify.finding import Severity
 from jetsonx.verify.formats.words import (
     Group,
+    counted,
     describe_file,
     describe_gone,
     describe_input,
@@ -41,9 +42,9 @@ def render_text(report: Report, *, colour: bool = False, everything: bool = Fals
         lines += _group_lines(report, group, colour=colour, everything=everything)
     lines += _aside(report, everything=everything)
     checked = sum(file.kind != "other" for file in report.files)
-    what = f"checked {checked:,} file{'' if checked == 1 else 's'} for {', '.join(report.targets)}: "
+    what = " for ".join(part for part in (f"checked {counted(checked, 'file')}", ", ".join(report.targets)) if part)
     verdict = report.verdict
-    return [*lines, what + paint(total(report), _GOOD if verdict == "ok" else _COLOURS[verdict])]
+    return [*lines, f"{what}: " + paint(total(report), _GOOD if verdict == "ok" else _COLOURS[verdict])]
 
 
 def _group_lines(report: Report, group: Group, *, colour: bool, everything: bool) -> Iterator[str]:
