@@ -95,13 +95,17 @@ int main(void) {
 OPEN = """
 #include <dlfcn.h>
 #include <stdio.h>
-int main(int n, char **v) {
-  (void)n;
-  if (!dlopen(v[1], RTLD_NOW)) { fputs(dlerror(), stderr); return 1; }
+int main(void) {
+  if (!dlopen("LIBRARY", RTLD_NOW)) { fputs(dlerror(), stderr); return 1; }
   puts("ran");
   return 0;
 }
 """
+TLS = '__thread char big[4096] __attribute__((tls_model("initial-exec")));\nchar *f(void) { return big; }\n'
+POINTERS = (
+    "static int seven(void) { return 7; }\nint (*volatile table[2])(void) = {seven, seven};\n"
+    "int f(void) { return table[1](); }\n"
+)
 
 
 def misaligned(data: bytes) -> bytes:
@@ -315,6 +319,36 @@ CASES = (
         ),
         fails={"bullseye": "JX506"},
         words="not properly aligned",
+    ),
+    Case(
+        name="relr",
+        steps=(
+            Step(out="build/f.o", code=POINTERS, flags="-c -fPIC"),
+            Step(out="lib/librelr.so.1", language="lld", flags="-shared {RELR} -soname librelr.so.1 {build}/f.o"),
+            app(CALL, f"{{lib}}/librelr.so.1 {BESIDE}"),
+        ),
+        fails={"bullseye": "JX202"},
+        words="uncaught target signal",
+    ),
+    Case(
+        name="statictls",
+        steps=(
+            Step(out="build/f.o", code=TLS, flags="-c -fPIC"),
+            Step(out="lib/libstatictls.so.1", language="lld", flags="-shared -soname libstatictls.so.1 {build}/f.o"),
+            app(OPEN.replace("LIBRARY", "libstatictls.so.1"), f"{{old}}/libdl.so.2 {BESIDE}"),
+        ),
+        fails=everywhere("JX508"),
+        words="cannot allocate memory in static TLS block",
+    ),
+    Case(
+        name="execstack",
+        steps=(
+            lib("libexecstack.so.1", flags="-Wl,-z,execstack"),
+            app(OPEN.replace("LIBRARY", "libexecstack.so.1"), f"{{old}}/libdl.so.2 {BESIDE}"),
+        ),
+        suites=("trixie",),  # the rule is about glibc from 2.41 on
+        fails={"trixie": "JX501"},
+        words="cannot enable executable stack",
     ),
     # -- the CPU -------------------------------------------------------------------------------------------------------
     Case(

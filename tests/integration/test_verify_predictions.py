@@ -22,6 +22,7 @@ from jetsonx.effects import Effects
 from jetsonx.elf.load import Options as Reading
 from jetsonx.runner import Runner
 from jetsonx.store.store import Store
+from jetsonx.toolchain.tools import Fetcher, zig
 from jetsonx.verify.context import Options
 from jetsonx.verify.finding import Finding
 from jetsonx.verify.judge import judge
@@ -31,7 +32,7 @@ from tests.integration.conftest import Need
 from tests.integration.prediction_cases import CASES, MAP_1, MAP_2, SUITES, Case, Step
 
 SYSTEM = "usr/lib/aarch64-linux-gnu"
-COMPILERS = {"c": "aarch64-linux-gnu-gcc", "c++": "aarch64-linux-gnu-g++", "x86": "gcc"}
+COMPILERS = {"c": ["aarch64-linux-gnu-gcc"], "c++": ["aarch64-linux-gnu-g++"], "x86": ["gcc"]}
 PAIRS = [(case, suite) for case in CASES for suite in case.suites]
 
 
@@ -47,43 +48,47 @@ class Roots:
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory: pytest.TempPathFactory, store: Store, need: Need) -> Roots:
     qemu = need("qemu-aarch64-static")
-    for compiler in COMPILERS.values():
+    for [compiler] in COMPILERS.values():
         need(compiler)
     top = tmp_path_factory.mktemp("roots")
     effects = Effects(store=store, runner=Runner(), console=Console(-1))
+    [linker] = Fetcher(effects=effects).fetch(zig("0.16.0")).rglob("zig")
+    compilers = COMPILERS | {"lld": [str(linker), "ld.lld"]}
     paths = {suite: top / suite for suite in SUITES}
     for suite, path in paths.items():
         make_suite_root(path, suite, effects)
     made = top / "made"
     (made / SYSTEM).mkdir(parents=True)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        list(pool.map(lambda case: build(case, made, top / "build", paths), CASES))
+        list(pool.map(lambda case: build(case, made, top / "build", paths, compilers), CASES))
     for path in paths.values():
         shutil.copytree(made, path, symlinks=True, dirs_exist_ok=True)
     trees = {suite: load_directory(path, suite, Reading()) for suite, path in paths.items()}
     return Roots(paths, trees, qemu)
 
 
-def build(case: Case, root: Path, aside: Path, suites: Mapping[str, Path]) -> None:
+def build(case: Case, root: Path, aside: Path, suites: Mapping[str, Path], compilers: Mapping[str, list[str]]) -> None:
     home, outside = root / "opt" / case.name, aside / case.name
-    for folder in (home / "bin", home / "lib", outside):
-        folder.mkdir(parents=True)
-    places = {"lib": home / "lib", "build": outside, "system": root / SYSTEM, "old": suites["bullseye"] / SYSTEM}
-    places |= {"new": suites["trixie"] / SYSTEM, "MAP_1": outside / "1.map", "MAP_2": outside / "2.map"}
+    for needed in (home / "bin", home / "lib", outside):
+        needed.mkdir(parents=True)
+    old, new = (suites[name] / SYSTEM for name in ("bullseye", "trixie"))
+    places = {"lib": home / "lib", "build": outside, "system": root / SYSTEM, "old": old, "new": new}
+    words = {name: str(path) for name, path in places.items()}
+    words |= {"MAP_1": f"{outside}/1.map", "MAP_2": f"{outside}/2.map", "RELR": "--pack-dyn-relocs=relr"}
     (outside / "1.map").write_text(MAP_1)
     (outside / "2.map").write_text(MAP_2)
     for step in case.steps:
         folder, _, name = step.out.partition("/")
-        out = {"build": outside, "system": root / SYSTEM}.get(folder, home / folder) / name
-        _compile(step, out, [word.format(**places) for word in shlex.split(step.flags)], outside)
+        out = places.get(folder, home / folder) / name
+        flags = [word.format(**words) for word in shlex.split(step.flags)]
+        _compile(step, out, [*compilers[step.language], "-o", str(out)], flags, outside)
 
 
-def _compile(step: Step, out: Path, flags: list[str], aside: Path) -> None:
+def _compile(step: Step, out: Path, argv: list[str], flags: list[str], aside: Path) -> None:
     source = aside / f"{out.name}.{'cc' if step.language == 'c++' else 'c'}"
     source.write_text(step.code)
-    done = subprocess.run(
-        [COMPILERS[step.language], str(source), "-o", str(out), *flags], capture_output=True, text=True, check=False
-    )
+    inputs = [] if step.language == "lld" else [str(source)]
+    done = subprocess.run([*argv, *inputs, *flags], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     if step.patch is not None:
         out.write_bytes(step.patch(out.read_bytes()))
@@ -93,7 +98,7 @@ def predict(case: Case, suite: str, roots: Roots) -> list[Finding]:
     """What is said of the case's files, beyond notes."""
     profile = replace(profile_of(resolve_target(load_catalog(), "orin-nano@39.2")), cpu_features=case.features)
     tree = replace(roots.trees[suite], config=Config(env=case.env))
-    found = judge(tree, [profile], Options(only=frozenset({"loader", "versions", "libraries", "cpu"})))
+    found = judge(tree, [profile], Options(only=frozenset({"loader", "versions", "libraries", "hardening", "cpu"})))
     own = (f"opt/{case.name}/", f"{SYSTEM}/lib{case.name}")
     return [each for each in found if each.path.startswith(own) and each.severity != "note"]
 

@@ -38,7 +38,7 @@ def _judge_atomics(context: Context, node: Node, elf: ElfFacts, count: int) -> I
     severity: Severity = "error"
     if _chooses(elf):
         severity = "note"
-    elif count < _SURE or _CRYPTO.match(node.path.rpartition("/")[2]):
+    elif count < _SURE or _is_crypto(node):
         severity = "warning"
     message = f"has {count} atomic instructions of ARMv8.1 (LSE) without a test before them; {_cpu(context)} lacks them"
     yield context.find("JX601", node, message, severity=severity)
@@ -50,7 +50,7 @@ def _judge_others(context: Context, node: Node, elf: ElfFacts, counts: Instructi
     if not found or _chooses(elf) or _leaves_it_to_another(context, node, elf):
         return
     listed = ", ".join(f"{count} {_WORDS[name]}" for name, count in found)
-    sure = any(count >= _SURE_VECTORS for _, count in found)
+    sure = any(count >= _SURE_VECTORS for _, count in found) and not _is_crypto(node)
     message = f"has instructions that {_cpu(context)} lacks: {listed}"
     detail = " ".join(name for name, _ in found)
     yield context.find("JX602", node, message, severity="warning" if sure else "note", detail=detail)
@@ -71,6 +71,10 @@ def _leaves_it_to_another(context: Context, node: Node, elf: ElfFacts) -> bool:
     return any(
         x.facts.elf is not None and _chooses(x.facts.elf) for x in nodes if x is not None and x.facts is not None
     )
+
+
+def _is_crypto(node: Node) -> bool:
+    return _CRYPTO.match(node.path.rpartition("/")[2]) is not None
 
 
 def _cpu(context: Context) -> str:
