@@ -11,7 +11,7 @@ Sources: moby's image/tarexport; the OCI image specification, "Image Layout".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -119,21 +119,24 @@ def _read_layer(
     if expected and (changes := reader.known(expected)) is not None:
         return changes, expected, member.size_bytes
     pieces = archive.pieces()
+    of_archive: list[DownloadError] = []
+
+    def read(_: int) -> bytes:
+        try:
+            return bytes(next(pieces, b""))
+        except DownloadError as error:
+            of_archive.append(error)
+            raise
+
     try:
-        content = _reading(pieces)
-        changes, digest = reader.read(content, member.size_bytes, name=path, expected=expected)
+        changes, digest = reader.read(read, member.size_bytes, name=path, expected=expected)
     except DownloadError as error:
         for _ in pieces:  # the rest of it, so that what follows is found
             pass
+        if of_archive:
+            raise of_archive[0] from error
         return error
     return changes, digest, member.size_bytes
-
-
-def _reading(pieces: Iterator[bytes | memoryview]) -> Read:
-    def read(_: int) -> bytes:
-        return bytes(next(pieces, b""))
-
-    return read
 
 
 def _digests(file: IO[bytes], path: Path) -> Mapping[str, str]:

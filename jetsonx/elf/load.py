@@ -36,17 +36,20 @@ class Options:
 
     ``deep`` looks for device code outside of its sections too; ``instructions`` counts those that not every processor
     has; ``hash`` takes the sha256 of every file, so that each has facts. ``host_prefixes`` are directories whose names
-    are looked for in the content.
+    are looked for in the content. ``is_brief`` leaves out sections, symbols, notes and device code.
     """
 
     deep: bool = False
     instructions: bool = True
     hash: bool = False
+    is_brief: bool = False
     host_prefixes: tuple[str, ...] = ()
 
 
 PLAIN = Options(instructions=False)
-"""Headers and device code only."""
+"""Everything that is asked of what a build left."""
+BRIEF = Options(instructions=False, is_brief=True)
+"""What the loader asks first: machine, libraries, symbol versions."""
 
 
 def is_elf(path: Path) -> bool:
@@ -57,7 +60,7 @@ def is_elf(path: Path) -> bool:
         return stream.read(4) == ELF_MAGIC
 
 
-def read_elf(path: Path, *, options: Options = PLAIN) -> ElfFacts:
+def read_elf(path: Path, *, options: Options = BRIEF) -> ElfFacts:
     """Read the facts of the ELF file at ``path``. Raises UnreadableElfError (also for an empty file), OSError."""
     with path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -78,7 +81,7 @@ def _parse_elf(source: Source, options: Options) -> ElfFacts:
         raise UnreadableElfError("it does not begin as an ELF file does")
     if header[4:6] != _CLASS_64_LITTLE:
         return describe(header)
-    facts = parse_elf64(source, with_instructions=options.instructions)
+    facts = parse_elf64(source, is_brief=options.is_brief, with_instructions=options.instructions)
     if int.from_bytes(header[18:20], "little") in _OURS:
         return facts
     return replace(facts, machine=describe(header).machine)

@@ -23,7 +23,7 @@ class Notes(NamedTuple):
 
     has_bti: bool = False
     has_pac: bool = False
-    dlopen: tuple[DlopenNote, ...] = ()
+    dlopen_notes: tuple[DlopenNote, ...] = ()
 
 
 def parse_notes(data: bytes, align: int, found: Notes) -> Notes:
@@ -32,8 +32,8 @@ def parse_notes(data: bytes, align: int, found: Notes) -> Notes:
         if (owner, kind) == _PROPERTIES:
             features = _features(content)
             found = found._replace(has_bti=bool(features & 1), has_pac=bool(features & 2))
-        elif (owner, kind) == _DLOPEN and len(found.dlopen) < _DLOPEN_MAX:
-            found = found._replace(dlopen=(*found.dlopen, *_dlopen(content))[:_DLOPEN_MAX])
+        elif (owner, kind) == _DLOPEN and len(found.dlopen_notes) < _DLOPEN_MAX:
+            found = found._replace(dlopen_notes=(*found.dlopen_notes, *_dlopen(content))[:_DLOPEN_MAX])
     return found
 
 

@@ -83,3 +83,16 @@ def string_at(table: bytes, offset: int) -> str:
         raise UnreadableElfError(f"the ELF file is damaged: a name at 0x{offset:x} is outside of its table")
     end = table.find(b"\0", offset, offset + _NAME_MAX)
     return clean(table[offset : end if end >= 0 else offset + _NAME_MAX])
+
+
+def plain_text(strings: bytes) -> str | None:
+    """A string table as text, when that is plain and no name too long, as nearly always; None otherwise."""
+    if not strings.isascii() or not strings.translate(None, delete=b"\0").decode().isprintable():
+        return None
+    at, text = 0, strings.decode() + "\0"
+    while at < len(text):
+        end = text.rfind("\0", at, at + _NAME_MAX + 1)
+        if end < 0:
+            return None
+        at = end + 1
+    return text

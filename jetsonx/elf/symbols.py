@@ -11,7 +11,7 @@ from itertools import repeat
 from typing import NamedTuple
 
 from jetsonx.elf.facts import Import, UnreadableElfError
-from jetsonx.elf.source import clean
+from jetsonx.elf.source import clean, plain_text
 from jetsonx.elf.versions import VERSION_BITS, Versions
 
 SYMBOL_BYTES = 24
@@ -61,7 +61,7 @@ class _Found:
         names = {index: need.version for index, need in versions.needs} | dict(versions.definitions)
         self._suffixes = {index: f"@{name}" for index, name in names.items()}
         self._raw = strings
-        self._text = _plain_text(strings)
+        self._text = plain_text(strings)
         self._room = _ROOM_BYTES + 8 * len(strings)
 
     def add(self, table: bytes, indexes: Iterable[int]) -> None:
@@ -97,16 +97,3 @@ class _Found:
 
     def _slow(self, at: int) -> str:
         return clean(self._raw[at : at + _NAME_MAX].partition(b"\0")[0])
-
-
-def _plain_text(strings: bytes) -> str | None:
-    """A string table as text, when that is plain and no name too long, as nearly always; None otherwise."""
-    if not strings.isascii() or not strings.translate(None, delete=b"\0").decode().isprintable():
-        return None
-    at, text = 0, strings.decode() + "\0"
-    while at < len(text):
-        end = text.rfind("\0", at, at + _NAME_MAX + 1)
-        if end < 0:
-            return None
-        at = end + 1
-    return text

@@ -114,21 +114,21 @@ def _definitions(elf: Any) -> dict[int, str]:
 
 
 def _features(segments: Iterable[Any]) -> tuple[bool, bool]:
-    bits = 0
+    bits: int = 0
     for segment in segments:
         if segment["p_type"] == "PT_NOTE":
             for note in segment.iter_notes():
                 if note["n_type"] == "NT_GNU_PROPERTY_TYPE_0" and note["n_name"] == "GNU":
                     for each in note["n_desc"]:
                         if each.pr_type == "GNU_PROPERTY_AARCH64_FEATURE_1_AND" or each.pr_type == 0xC0000000:
-                            bits = each.pr_data if isinstance(each.pr_data, int) else 0
+                            bits = int(each.pr_data)
     return bool(bits & 1), bool(bits & 2)
 
 
 def _symbols(elf: Any) -> Facts:
     table, versions = elf.get_section_by_name(".dynsym"), elf.get_section_by_name(".gnu.version")
     imports, exports = [], set()
-    names = _definitions(elf)
+    names: Any = _definitions(elf)
     needs: dict[int, tuple[str, str]] = {}
     section = elf.get_section_by_name(".gnu.version_r")
     for need, auxes in section.iter_versions() if section else ():
@@ -137,8 +137,8 @@ def _symbols(elf: Any) -> Facts:
         binding = symbol["st_info"]["bind"]
         if not symbol.name or binding not in _BINDINGS:
             continue
-        raw = versions.get_symbol(i)["ndx"] if versions else 1
-        index = {"VER_NDX_LOCAL": 0, "VER_NDX_GLOBAL": 1}.get(raw, raw)
+        raw: Any = versions.get_symbol(i)["ndx"] if versions else 1
+        index: Any = {"VER_NDX_LOCAL": 0, "VER_NDX_GLOBAL": 1}.get(raw, raw)
         number = index & 0x7FFF
         if symbol["st_shndx"] == "SHN_UNDEF":
             imports.append((symbol.name, *needs.get(number, ("", "")), binding == "STB_WEAK"))
@@ -183,4 +183,4 @@ def by_lief(data: bytes) -> Facts:
 
 
 def _is_local(symbol: Any) -> bool:
-    return symbol.has_version and symbol.symbol_version.value == 0
+    return bool(symbol.has_version and symbol.symbol_version.value == 0)

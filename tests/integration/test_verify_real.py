@@ -15,7 +15,7 @@ import pytest
 from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.console import Console
 from jetsonx.effects import Effects
-from jetsonx.elf.load import load_file, read_elf
+from jetsonx.elf.load import PLAIN, load_file, read_elf
 from jetsonx.runner import Runner
 from jetsonx.store.store import Store
 from jetsonx.toolchain.tools import Fetcher, Tool
@@ -56,7 +56,7 @@ def test_host_programs_are_refused(host_build: Path) -> None:
 
 
 def test_facts_are_those_of_readelf(host_build: Path) -> None:
-    facts = read_elf(host_build / "app")
+    facts = read_elf(host_build / "app", options=PLAIN)
     text = run("readelf", "-dVW", str(host_build / "app"), cwd=host_build)
     assert list(facts.needed) == re.findall(r"\(NEEDED\).*\[(.*)\]", text)
     assert [facts.runpath or facts.rpath] == re.findall(r"\((?:RUNPATH|RPATH)\).*\[(.*)\]", text)
