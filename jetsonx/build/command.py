@@ -25,6 +25,7 @@ from jetsonx.errors import DownloadError, HostError
 from jetsonx.project import Project, load_project
 from jetsonx.project.lock import FILE_NAME, Lock, load_lock, write_lock
 from jetsonx.project.model import Strategy
+from jetsonx.runner import Command
 from jetsonx.toolchain.tools import Fetcher
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def plan_lines(request: Request, effects: Effects) -> Iterator[str]:
         yield from (str(step.command) for step in prepared.plan.steps)
         yield f"# take {', '.join(prepared.plan.outputs)} from {prepared.plan.products} to {prepared.out / 'files'}"
         yield f"# check them for {prepared.names}; pack {prepared.out / 'image'}"
+        if project.image.test:
+            yield f"# run in it, under QEMU: {Command(argv=project.image.test)}"
 
 
 def _engine(request: Request, project: Project, effects: Effects) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jetsonx.build.docker import DockerPlan
 from jetsonx.build.docker_options import DockerOptions
-from jetsonx.build.strategy import Choice, Means, choose_strategy
+from jetsonx.build.strategy import Choice, Means, choose_strategy, runs_in_image
 from jetsonx.catalog import Target
 from jetsonx.dockerfile import (
     JETSON,
@@ -105,6 +105,9 @@ def _choose(
     cross = "" if find_toolchain(target, load_toolchain_images()) else _no_toolchain(target)
     means = _probe_means(asked, cross, options, effects)
     choice = choose_strategy(asked, means)
+    emulated = runs_in_image(project) if choice.strategy == "cross" else ""
+    if emulated and (problem := _emulation_problem(options, effects)):
+        raise HostError(f"{project.path}: {emulated} runs in the image: {problem}", hint="jetsonx binfmt install")
     if choice.strategy == "native":
         options = replace(options, builder=means.builder, context=means.context or options.context)
     return choice, options

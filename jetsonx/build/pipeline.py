@@ -132,8 +132,8 @@ def _refuse(project: Project) -> None:
     if project.image.scripts:
         raise ConfigError(
             f"{project.path}: image.scripts: the local engine unpacks packages and runs no maintainer scripts",
-            hint="leave scripts out if the program works without them (image.test tells), or let Docker run them: "
-            "`--engine docker`, or the Dockerfile of `jetsonx dockerfile`",
+            hint="leave scripts out if the program works without them (image.test tells), or set [image] base to an "
+            "image that has apt and let Docker run them: --engine docker",
         )
 
 

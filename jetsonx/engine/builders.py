@@ -30,12 +30,6 @@ class NativeBuilder:
     state: NodeState
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """For messages and for typing: what `docker` is followed by, up to the options of the build."""
-        chosen = ("--context", self.context) if self.context else ()
-        return (*chosen, "buildx", "build", "--builder", self.builder)
-
-    @property
     def why(self) -> str:
         """One line of what it is: ``jetsonx-orin (ssh://jetson@orin): aarch64, 6 cores``."""
         state = self.state

@@ -7,9 +7,11 @@ import os
 import shutil
 import tarfile
 import zipfile
+from importlib import resources
 from pathlib import Path
 from xml.etree import ElementTree
 
+import jsonschema
 import pytest
 
 from tests.integration.conftest import SAMPLES, Need, Run
@@ -61,6 +63,15 @@ def test_the_program_passes_in_every_form(shipped: dict[str, str], jetsonx: Run,
     assert all(each["layers"] for each in report["inputs"] if each["kind"] in {"oci", "docker-archive"})
 
 
+def test_the_report_of_a_build_and_of_verify_satisfy_the_schema(
+    built: Path, shipped: dict[str, str], jetsonx: Run
+) -> None:
+    schema = json.loads(resources.files("jetsonx.verify").joinpath("report.schema.json").read_text())
+    jsonschema.validate(json.loads((built / "out/report.json").read_text()), schema)
+    ran = jetsonx("verify", shipped["oci"], "-t", ORIN, "--format", "json", "--hardening", "--deep")
+    jsonschema.validate(json.loads(ran.out), schema)
+
+
 def test_another_module_gets_findings_in_every_form(shipped: dict[str, str], jetsonx: Run, tmp_path: Path) -> None:
     output = tmp_path / "verify.sarif"
     target = ("-t", "agx-thor@39.2", "--no-jit", "--format", "sarif", "--output", output)
@@ -74,13 +85,14 @@ def test_another_module_gets_findings_in_every_form(shipped: dict[str, str], jet
     assert uris == {"vector-add", "app/vector-add", "opt/vector-add/vector-add"}
 
 
-def test_the_project_and_the_image_know_their_target(
+def test_the_build_and_the_image_know_their_target(
     built: Path, shipped: dict[str, str], jetsonx: Run, tmp_path: Path
 ) -> None:
     ran = jetsonx("verify", cwd=built)
     assert ran.status == 0, ran.out + ran.err
     assert "oci:out/image: oci" in ran.out
-    assert f"for {ORIN}: " in ran.out
+    for said in (ran, jetsonx("verify", shipped["oci"], cwd=tmp_path)):
+        assert f" for {ORIN}: " in said.out.splitlines()[-1]
 
 
 def test_a_leftover_of_the_build_machine_is_found_in_the_image(
