@@ -85,11 +85,9 @@ int main() { count<<<1, 1>>>(nullptr); std::printf("%d", int(cudaDeviceSynchroni
 """
 
 BIG_KERNEL = """
-template <int N> __global__ void work(float *x) {
-#pragma unroll
-  for (int i = 0; i < 600; i++) x[i] = x[i] * x[i + N] + sinf(x[i + 1]);
-}
-int main() { work<1><<<1, 1>>>(nullptr); work<2><<<1, 1>>>(nullptr); return int(cudaDeviceSynchronize()); }
+__device__ int table[30000] = {1};
+__global__ void work(int *x) { *x = table[*x]; }
+int main() { work<<<1, 1>>>(nullptr); return int(cudaDeviceSynchronize()); }
 """
 
 
