@@ -63,4 +63,4 @@ def choose_sysroot(
     if chosen.cuda_version != target.cuda_version:
         return stage
     sysroot = pull_sysroot(target, request, effects, pins=pins)
-    return SysrootChoice(context=sysroot.path, why=(f"sysroot: {sysroot.why}",))
+    return SysrootChoice(context=sysroot.path, why=(sysroot.why,))
