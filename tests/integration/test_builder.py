@@ -16,11 +16,11 @@ from subprocess import PIPE
 
 import pytest
 
+from jetsonx.elf.load import read_elf
 from jetsonx.engine import node_machine
 from jetsonx.engine.builders import choose_native
 from jetsonx.errors import HostError
 from jetsonx.runner import Runner
-from jetsonx.verify.elf import read_elf
 from tests.integration.conftest import CLI, Need, Run
 from tests.integration.docker_engine import Engine
 from tests.integration.registry import RunningRegistry
