@@ -19,6 +19,7 @@ from typing import IO, Any
 from jetsonx.artifact.image import as_users, parse_config, parse_json, put_together, with_history
 from jetsonx.artifact.layers import LayerReader
 from jetsonx.artifact.members import Change
+from jetsonx.artifact.recognise import COMPRESSED
 from jetsonx.artifact.tree import Tree, TreeKind
 from jetsonx.effects import Effects
 from jetsonx.elf.load import Options
@@ -32,8 +33,6 @@ _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 _DOCUMENT_MAX = 1 << 22
 _DOCUMENTS_MAX = 1 << 26  # bytes of all together
 _LAYERS_MAX = 1000
-_TAR_MAGIC_AT = 257
-_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh")
 
 
 @dataclass(slots=True)
@@ -45,15 +44,10 @@ class _Found:
     layers: dict[str, tuple[Sequence[Change], str, int] | DownloadError] = field(default_factory=dict)
 
 
-def looks_like_tar(head: bytes) -> bool:
-    """True when a file that begins so may be a tar file, plain or compressed."""
-    return head[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar" or head.startswith(_COMPRESSED)
-
-
 def load_archive(path: Path, name: str, options: Options, effects: Effects) -> Tree:
     """The image in a tar file. Raises ConfigError when it is damaged or holds none, OSError."""
     with path.open("rb") as file:
-        known = _digests(file, path) if file.read(6).startswith(_COMPRESSED) is False else {}
+        known = _digests(file, path) if file.read(6).startswith(COMPRESSED) is False else {}
         file.seek(0)
         return read_archive(file.read, name, "docker-archive", options, effects, known=known)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from jetsonx.artifact.image import as_users, parse_config, put_together, with_history
 from jetsonx.artifact.layers import LayerReader
 from jetsonx.artifact.members import Change
+from jetsonx.artifact.recognise import is_layout
 from jetsonx.artifact.tree import Tree
 from jetsonx.effects import Effects
 from jetsonx.elf.load import Options
@@ -30,11 +31,6 @@ from jetsonx.registry.reference import Reference
 PLATFORM = "linux/arm64"
 _DOCUMENT_MAX = 1 << 24
 _NESTED_MAX = 4  # indexes of indexes
-
-
-def is_layout(path: Path) -> bool:
-    """True when ``path`` is a directory that holds an OCI image layout."""
-    return (path / "oci-layout").is_file() and (path / "index.json").is_file()
 
 
 def load_layout(path: Path, name: str, options: Options, effects: Effects) -> Tree:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from jetsonx.errors import DownloadError, HostError
 from jetsonx.project import Project, load_project
 from jetsonx.project.lock import FILE_NAME, Lock, load_lock, write_lock
 from jetsonx.project.model import Strategy
+from jetsonx.runner import Command
 from jetsonx.toolchain.tools import Fetcher
 
 if TYPE_CHECKING:
@@ -65,16 +67,29 @@ def build(request: Request, effects: Effects) -> tuple[Result, ...]:
         for line in prepared.sdk.why:
             effects.console.command(f"  {line}")
         with effects.store.lock(f"build-{prepared.out}"):
-            results.append(build_release(prepared, fetcher))
+            result = build_release(prepared, fetcher)
+            results.append(_load(result, request.docker, effects) if request.docker.load and result.ok else result)
     return tuple(results)
+
+
+def _load(result: Result, options: DockerOptions, effects: Effects) -> Result:
+    """Put what the local engine packed into Docker."""
+    from jetsonx.engine.client import load_engine
+    from jetsonx.engine.images import Images
+
+    engine = load_engine(effects.runner, os.environ, context=options.context)
+    effects.console.say(f"loading the image into {engine.name}")
+    Images(engine, effects.runner).load(result.out / "image")
+    return replace(result, tags=(result.reference,))
 
 
 def plan_lines(request: Request, effects: Effects) -> Iterator[str]:
     """What ``build`` would run, as lines a shell takes; what would have to be fetched first is said, not fetched."""
     project = load_request(request)
     if _engine(request, project, effects) == "docker":
-        for plan in _docker_plans(request, project, effects):
-            yield from plan.lines()
+        for group in _docker_plans(request, project, effects):
+            for plan in group:
+                yield from plan.lines()
         return
     fetcher = Fetcher(effects=replace(effects, offline=True))
     try:
@@ -92,29 +107,35 @@ def plan_lines(request: Request, effects: Effects) -> Iterator[str]:
         yield from (str(step.command) for step in prepared.plan.steps)
         yield f"# take {', '.join(prepared.plan.outputs)} from {prepared.plan.products} to {prepared.out / 'files'}"
         yield f"# check them for {prepared.names}; pack {prepared.out / 'image'}"
+        if project.image.test:
+            yield f"# run in it, under QEMU: {Command(argv=project.image.test)}"
 
 
 def _engine(request: Request, project: Project, effects: Effects) -> str:
     """The engine that builds this; why it is not the local one is said when nobody named it."""
-    asks_for_docker = request.docker != NO_OPTIONS
-    engine, why = choose_engine(request.engine, project, asks_for_docker=asks_for_docker)
+    engine, why = choose_engine(request.engine, project, asks_for_docker=request.docker.needs_docker)
     if why:
         effects.console.say(why)
     return engine
 
 
 def _build_in_docker(request: Request, project: Project, effects: Effects) -> Iterator[Result]:
-    from jetsonx.build.docker import build_in_docker
+    from jetsonx.build.docker import build_in_docker, join_platforms
 
-    for plan in _docker_plans(request, project, effects):
-        effects.console.say(f"building {project.name} for {plan.names}")
-        for line in plan.why:
-            effects.console.say(f"  {line}")
-        with effects.store.lock(f"build-{plan.out}"):
-            yield build_in_docker(plan, effects)
+    for plans in _docker_plans(request, project, effects):
+        results = []
+        for plan in plans:
+            effects.console.say(f"building {project.name} for {plan.names}")
+            for line in plan.why:
+                effects.console.say(f"  {line}")
+            with effects.store.lock(f"build-{plan.out}"):
+                results.append(build_in_docker(plan, effects))
+        if request.docker.push and len(plans) > 1 and all(result.ok for result in results):
+            join_platforms(plans, effects)
+        yield from results
 
 
-def _docker_plans(request: Request, project: Project, effects: Effects) -> Iterator[DockerPlan]:
+def _docker_plans(request: Request, project: Project, effects: Effects) -> Iterator[tuple[DockerPlan, ...]]:
     from jetsonx.build.docker_plan import plan_in_docker
 
     groups = group_targets(project, where="-t" if request.targets else f"{project.path}: target")
@@ -155,6 +176,7 @@ def _keep_lock(lock: Lock | None, path: Path, prepared: Prepared, fetcher: Fetch
     request = lockfile.request_key(prepared.project, target)
     wheels, archives = (*prepared.sdk.wheels, *fetcher.used), (*prepared.sdk.archives, *fetcher.used_archives)
     new = lockfile.lock_build(lock, target, request, prepared.sysroot.pins, wheels, archives, refresh=refresh)
+    new = lockfile.lock_image(new, target, prepared.image.key, prepared.image.packages)
     try:
         write_lock(path, new)
         fetcher.store.protect(path, [prepared.sysroot.tree.name])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,20 +18,20 @@ from jetsonx import __version__
 from jetsonx.build.docker_options import DockerOptions
 from jetsonx.build.output import claim_output, collect_outputs, write_if_changed
 from jetsonx.build.result import DONE, Result, load_summary, summarize, write_json
-from jetsonx.build.strategy import Choice
 from jetsonx.catalog import Target
+from jetsonx.dockerfile import WORKSTATION, Machine
 from jetsonx.engine.buildx import Build, build_command
 from jetsonx.engine.client import Engine
 from jetsonx.engine.images import EngineImage, Images
 from jetsonx.engine.run import run_build
-from jetsonx.errors import BuildError
+from jetsonx.errors import BuildError, DownloadError
 from jetsonx.image.oci import Image, plan_of, read_image
 from jetsonx.image.saved import write_saved
 from jetsonx.project import Project
+from jetsonx.verify.report import Report
 
 if TYPE_CHECKING:
     from jetsonx.effects import Effects
-    from jetsonx.verify.report import Report
 
 OUTPUTS_STAGE = "outputs"
 """The stage of a Dockerfile that holds the outputs and nothing else."""
@@ -46,16 +46,18 @@ class DockerPlan:
     targets: tuple[Target, ...]
     out: Path
     engine: Engine
-    choice: Choice
     dockerfile: str
     contexts: Mapping[str, str]
     tag: str
+    machine: Machine
     options: DockerOptions
     why: tuple[str, ...]
 
     @property
     def names(self) -> str:
-        """The targets, for messages."""
+        """What it is for, for messages."""
+        if self.machine is WORKSTATION:
+            return "x86-64 machines with a GPU"
         return ", ".join(target.name for target in self.targets)
 
     @property
@@ -82,8 +84,8 @@ class DockerPlan:
     def _build(self) -> Build:
         return Build(
             dockerfile=self.folder / "Dockerfile",
-            context=self.project.root,
-            platform=self.targets[0].platform,
+            context=self.project.root.absolute(),
+            platform=self.machine.platform,
             builder=self.options.builder,
             contexts=self.contexts,
             cache_from=self.options.cache_from,
@@ -101,7 +103,7 @@ class DockerPlan:
         yield from (f"# {line}" for line in self.why)
         yield f"# write {self.folder / 'Dockerfile'} (jetsonx dockerfile prints it) and {self.folder / IGNORE_FILE}"
         yield str(build_command(self.engine.endpoint, self.outputs_build))
-        yield f"# check them for {self.names}"
+        yield f"# check them for {self.names}" if self.machine is not WORKSTATION else "# they are not checked"
         yield str(build_command(self.engine.endpoint, self.image_build))
         yield f"# save it to {self.out / 'image'}"
         if self.options.push:
@@ -126,6 +128,7 @@ def build_in_docker(plan: DockerPlan, effects: Effects) -> Result:
         out=plan.out,
         targets=plan.targets,
         engine="docker",
+        reference=plan.tag,
         why=plan.why,
         notes=(),
         report=None,
@@ -144,7 +147,11 @@ def build_in_docker(plan: DockerPlan, effects: Effects) -> Result:
         if report.verdict == "error":
             shutil.rmtree(plan.out / "image", ignore_errors=True)  # an image of the build before would mislead
             return replace(outcome, report=report, summary=_finish(plan, outputs, report, None), tags=())
-    image, is_new = _make_image(plan, effects)
+    try:
+        image, is_new = _make_image(plan, effects)
+    except BuildError:  # image.test failed, for one
+        shutil.rmtree(plan.out / "image", ignore_errors=True)  # as above
+        raise
     if report is None and done is not None and not is_new:
         return replace(outcome, summary=done)
     report = report or _check(plan)
@@ -182,7 +189,7 @@ def _make_image(plan: DockerPlan, effects: Effects) -> tuple[Image, bool]:
     run_build(endpoint, plan.image_build, what=what, runner=runner, console=console)
     if plan.options.push:
         run_build(endpoint, plan.push_build, what=f"pushing {plan.tag}", runner=runner, console=console)
-    images = Images(plan.engine)
+    images = Images(plan.engine, runner)
     made = images.find(plan.tag)
     if made is None:
         raise BuildError(
@@ -198,8 +205,8 @@ def _make_image(plan: DockerPlan, effects: Effects) -> tuple[Image, bool]:
 
 
 def _refuse_other_platform(made: EngineImage, plan: DockerPlan) -> None:
-    """A base image without an arm64 variant gives an image for this workstation, whatever --platform says."""
-    wanted = plan.targets[0].platform
+    """A base image that has no variant for the platform gives an image for another, whatever --platform says."""
+    wanted = plan.machine.platform
     if f"{made.os}/{made.architecture}" != wanted:
         raise BuildError(
             f"the image {plan.tag} is for {made.os}/{made.architecture}, expected {wanted}",
@@ -217,9 +224,23 @@ def render_ignore(root: Path, out: Path) -> str:
     return "".join(f"{line}\n" for line in (*lines, *_IGNORED))
 
 
+def join_platforms(plans: Sequence[DockerPlan], effects: Effects) -> None:
+    """Have the first plan's tag in its registry mean the images of all, one for each platform.
+
+    Raises DownloadError when the registry does not take it.
+    """
+    endpoint, tag = plans[0].engine.endpoint, plans[0].tag
+    tags = [plan.tag for plan in plans]
+    done = effects.runner.run(endpoint.command("buildx", "imagetools", "create", "--tag", tag, *tags))
+    if not done.ok:
+        raise DownloadError(f"{tag} could not be made an index of {' and '.join(tags)}", details=done.tail)
+
+
 def _check(plan: DockerPlan) -> Report:
     from jetsonx.verify.outputs import check_outputs
 
+    if plan.machine is WORKSTATION:  # what is known of targets is of Jetsons; the Dockerfile looked at the architecture
+        return Report(targets=(), inputs=(), findings=())
     return check_outputs(
         plan.out / "files",
         targets=plan.targets,

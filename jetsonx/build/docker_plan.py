@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetsonx.build.docker import DockerPlan
 from jetsonx.build.docker_options import DockerOptions
-from jetsonx.build.strategy import Means, choose_strategy
+from jetsonx.build.docker_sysroot import NO_SYSROOT, choose_sysroot
+from jetsonx.build.strategy import Choice, Means, choose_strategy, runs_in_image
 from jetsonx.catalog import Target
-from jetsonx.dockerfile import find_toolchain, load_toolchain_images, plan_dockerfile, render_dockerfile
+from jetsonx.dockerfile import (
+    JETSON,
+    WORKSTATION,
+    Machine,
+    find_toolchain,
+    load_toolchain_images,
+    plan_dockerfile,
+    render_dockerfile,
+)
+from jetsonx.engine.builders import choose_native
 from jetsonx.engine.client import load_engine
+from jetsonx.errors import ConfigError, HostError
+from jetsonx.net.mirrors import load_mirrors
 from jetsonx.project import Project
 from jetsonx.project.lock import Lock
 
@@ -29,33 +42,80 @@ def plan_in_docker(
     several: bool,
     lock: Lock | None,
     effects: Effects,
-) -> DockerPlan:
-    """The plan for ``targets``, which are of one release; ``several``: others of the project are built beside it.
+) -> tuple[DockerPlan, ...]:
+    """The plans for ``targets``, which are of one release: one for each platform that is asked for.
+
+    ``several``: other releases of the project are built beside it, so that the image's name has to tell them apart.
 
     Raises HostError when no engine answers or it lacks what the strategy needs, ConfigError for a project that cannot
     be built in Docker.
     """
-    target = targets[0]
-    cross = "" if find_toolchain(target, load_toolchain_images()) else _no_toolchain(target)
+    mirrors = load_mirrors(os.environ)
+    toolchains = load_toolchain_images()
+    tag = options.tag or f"{project.name}:{project.version}" + (f"-r{targets[0].release.l4t}" if several else "")
+    plans = []
+    for machine in parse_platforms(options.platforms):
+        choice, where = _choose(project, targets[0], machine, options, effects)
+        engine = load_engine(effects.runner, os.environ, context=where.context)
+        sysroot = NO_SYSROOT
+        if choice.strategy == "cross":
+            sysroot = choose_sysroot(project, targets[0], engine, builder=where.builder, lock=lock, effects=effects)
+        dockerfile = plan_dockerfile(
+            project,
+            targets,
+            strategy=choice.strategy,
+            context=sysroot.context is not None,
+            toolchains=toolchains,
+            lock=lock,
+            mirrors=mirrors,
+            machine=machine,
+        )
+        is_second = machine is WORKSTATION and len(options.platforms) > 1
+        asked = [f"{registry} is asked at {host}, its mirror" for registry, host in dockerfile.stand_ins]
+        plans.append(
+            DockerPlan(
+                project=project,
+                targets=targets,
+                out=(out / machine.debian_arch if is_second else out).resolve(),
+                engine=engine,
+                dockerfile=render_dockerfile(dockerfile),
+                contexts={"sysroot": str(sysroot.context)} if sysroot.context else {},
+                tag=f"{tag}-{machine.debian_arch}" if is_second else tag,
+                machine=machine,
+                options=where,
+                why=(choice.why, engine.name, *sysroot.why, *asked),
+            )
+        )
+    return tuple(plans)
+
+
+def parse_platforms(names: Sequence[str]) -> tuple[Machine, ...]:
+    """The machines that ``--platform`` names, the Jetson first. Raises ConfigError for another platform."""
+    known = {machine.platform: machine for machine in (JETSON, WORKSTATION)}
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"--platform: {name!r} is none that jetsonx builds for", hint=f"one or both of {','.join(known)}"
+            )
+    return tuple(machine for name, machine in known.items() if name in names)
+
+
+def _choose(
+    project: Project, target: Target, machine: Machine, options: DockerOptions, effects: Effects
+) -> tuple[Choice, DockerOptions]:
+    """The strategy, and the options with the builder and context that it needs."""
+    if machine is WORKSTATION:
+        return Choice(strategy="native", why="natively: x86-64 for the workstation"), options
     asked = project.build.strategy
-    choice = choose_strategy(asked, _probe_means(asked, cross, options, effects))
-    engine = load_engine(effects.runner, os.environ, context=options.context)
-    dockerfile = plan_dockerfile(
-        project, targets, strategy=choice.strategy, toolchains=load_toolchain_images(), lock=lock
-    )
-    release = f"-r{target.release.l4t}" if several else ""
-    return DockerPlan(
-        project=project,
-        targets=targets,
-        out=out.resolve(),
-        engine=engine,
-        choice=choice,
-        dockerfile=render_dockerfile(dockerfile),
-        contexts={},
-        tag=options.tag or f"{project.name}:{project.version}{release}",
-        options=options,
-        why=(choice.why, engine.name),
-    )
+    cross = "" if find_toolchain(target, load_toolchain_images()) else _no_toolchain(target)
+    means = _probe_means(asked, cross, options, effects)
+    choice = choose_strategy(asked, means)
+    emulated = runs_in_image(project) if choice.strategy == "cross" else ""
+    if emulated and (problem := _emulation_problem(options, effects)):
+        raise HostError(f"{project.path}: {emulated} runs in the image: {problem}", hint="jetsonx binfmt install")
+    if choice.strategy == "native":
+        options = replace(options, builder=means.builder, context=means.context or options.context)
+    return choice, options
 
 
 def _no_toolchain(target: Target) -> str:
@@ -66,12 +126,16 @@ def _probe_means(asked: str, cross: str, options: DockerOptions, effects: Effect
     """What stands in the way of the strategies that come into question; the others are not looked at."""
     if asked == "cross" or (asked == "auto" and not cross):
         return Means(cross=cross)
-    return Means(
-        cross=cross,
-        emulate=_emulation_problem(options, effects),
-        native="" if options.builder else "no ARM machine is known as a builder",
-        node=options.builder,
-    )
+    emulate = "" if asked == "native" else _emulation_problem(options, effects)
+    if options.builder or asked == "emulate":
+        return Means(cross=cross, emulate=emulate, node=options.builder, builder=options.builder)
+    try:
+        chosen = choose_native(effects.runner, os.environ)
+    except HostError as error:
+        return Means(
+            cross=cross, emulate=emulate, native="; ".join([error.message, *(error.details or "").splitlines()])
+        )
+    return Means(cross=cross, emulate=emulate, node=chosen.why, builder=chosen.builder, context=chosen.context)
 
 
 def _emulation_problem(options: DockerOptions, effects: Effects) -> str:

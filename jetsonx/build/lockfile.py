@@ -16,6 +16,7 @@ from jetsonx.project.lock import (
     FILE_NAME,
     Lock,
     LockedArchive,
+    LockedImage,
     LockedLayer,
     LockedPackage,
     LockedSysroot,
@@ -52,6 +53,36 @@ def find_pins(
             hint="run `jetsonx build` once without --locked and commit jetsonx.lock",
         )
     return None
+
+
+def image_key(project: Project, target: Target, sysroot: Pins) -> str:
+    """Names what a project asks of an image's packages, and of which distribution; like :func:`request_key`."""
+    origin = sysroot.origin if sysroot.source == "image" else ""  # paths are each machine's own
+    parts = [target.release.l4t, sorted(project.image.packages), sysroot.source, sysroot.suite, origin]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def find_image_pins(
+    lock: Lock | None, project: Project, target: Target, key: str, *, locked: bool, refresh: bool
+) -> tuple[Package, ...] | None:
+    """The packages locked for the image; None when it is free to choose. Raises ConfigError like :func:`find_pins`."""
+    entry = lock.image_of(target.release.l4t) if lock else None
+    if entry is not None and entry.key == key and not refresh:
+        return tuple(_as(Package, each) for each in entry.package)
+    if locked:
+        reason = "has nothing" if entry is None else "was made for other packages than jetsonx.toml asks"
+        raise ConfigError(
+            f"--locked: {project.root / FILE_NAME} {reason} for the image of L4T {target.release.l4t}",
+            hint="run `jetsonx build` once without --locked and commit jetsonx.lock",
+        )
+    return None
+
+
+def lock_image(lock: Lock, target: Target, key: str, packages: Iterable[Package]) -> Lock:
+    """The lock with the packages of the image; with the key "" the image asks for none."""
+    rows = tuple(_as(LockedPackage, each) for each in packages)
+    release = target.release.l4t
+    return lock.with_image(release, LockedImage(release=release, key=key, package=rows) if key else None)
 
 
 def _pins(entry: LockedSysroot) -> Pins:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from jetsonx import __version__
+from jetsonx.build import image_packages
+from jetsonx.build.image_test import run_test
 from jetsonx.build.local import Built
 from jetsonx.build.revision import Revision, load_epoch
 from jetsonx.build.source import find_image_files
@@ -15,6 +18,7 @@ from jetsonx.image.closure import needed_closure
 from jetsonx.image.minimal import SYSTEM_LIBRARIES, Deb, system_files
 from jetsonx.image.oci import Image
 from jetsonx.image.pack import plan_image, write_image
+from jetsonx.image.packages import Packages
 from jetsonx.packages.deb import read_control
 from jetsonx.sysroot.pull import fetch_debs
 from jetsonx.toolchain.tools import Fetcher
@@ -26,7 +30,7 @@ _SYSTEM_DIRS = ("usr/lib/aarch64-linux-gnu", "usr/lib")
 
 
 def pack(prepared: Prepared, built: Built, revision: Revision | None, fetcher: Fetcher) -> Image:
-    """Write ``out/image``. Raises ConfigError for an image that cannot be made as asked."""
+    """Write ``out/image``. Raises ConfigError for one that cannot be made as asked, BuildError when its test fails."""
     project, sysroot, target = prepared.project, prepared.sysroot, prepared.targets[0]
     if project.image.base != "minimal":
         raise ConfigError(
@@ -52,6 +56,7 @@ def pack(prepared: Prepared, built: Built, revision: Revision | None, fetcher: F
         for package in sysroot.packages
         if package.name in paths
     }
+    packages = Packages(debs=image_packages.fetch(prepared.image, target, sysroot, fetcher.effects))
     extra = [read_app_file(path, name) for name, path in find_image_files(project, exclude=prepared.out).items()]
     plan = plan_image(
         name=project.name,
@@ -63,8 +68,10 @@ def pack(prepared: Prepared, built: Built, revision: Revision | None, fetcher: F
         debs=debs,
         origin=sysroot.suite or target.line.suite,
         driver_dirs=target.line.tegra_library_dirs,
+        packages=packages,
         entrypoint=project.image.entrypoint,
         command=project.image.cmd,
+        test=project.image.test,
         env=dict(project.image.env),
         labels={**image_labels(prepared, revision), **dict(project.image.labels)},
         user=project.image.user or "",
@@ -72,7 +79,13 @@ def pack(prepared: Prepared, built: Built, revision: Revision | None, fetcher: F
         ports=project.image.expose,
         created_s=revision.committed_s if revision else load_epoch(),
     )
-    return write_image(plan, prepared.out / "image", cache_dir=fetcher.store.root / "layers", read_control=read_control)
+    return write_image(
+        plan,
+        prepared.out / "image",
+        cache_dir=fetcher.store.root / "layers",
+        read_control=read_control,
+        check=partial(run_test, plan, timeout_s=project.image.test_timeout_s, effects=fetcher.effects),
+    )
 
 
 def image_labels(prepared: Prepared, revision: Revision | None) -> dict[str, str]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetsonx import __version__
-from jetsonx.build import emulate, lockfile
+from jetsonx.build import emulate, image_packages, lockfile
+from jetsonx.build.image_packages import ImagePackages
 from jetsonx.build.local import Built, run_plan
 from jetsonx.build.output import claim_output
 from jetsonx.build.plan import BuildPlan, Inputs, Places, Programs, plan_build
@@ -22,7 +23,7 @@ from jetsonx.build.result import DONE, Result, load_summary, summarize, write_js
 from jetsonx.build.revision import Revision, load_epoch, load_revision
 from jetsonx.build.source import find_sources, source_directory
 from jetsonx.catalog import Target, load_catalog, resolve_target
-from jetsonx.errors import ConfigError
+from jetsonx.errors import ConfigError, JetsonxError
 from jetsonx.project import Project
 from jetsonx.project.lock import Lock
 from jetsonx.sysroot.cuda import Toolkit
@@ -56,6 +57,7 @@ class Prepared:
     sysroot: Sysroot
     sdk: Sdk
     plan: BuildPlan
+    image: ImagePackages
     out: Path
 
     @property
@@ -96,6 +98,7 @@ def prepare(
     project: Project, targets: tuple[Target, ...], out: Path, *, lock: Lock | None, options: Options, fetcher: Fetcher
 ) -> Prepared:
     """Have the sysroot and the SDK at hand, and plan the build."""
+    _refuse(project)
     source = source_directory(project)
     out = out.resolve()
     request = lockfile.request_key(project, targets[0])
@@ -105,6 +108,9 @@ def prepare(
     pins = lockfile.find_pins(lock, project, targets[0], request, locked=options.locked, refresh=options.refresh)
     wanted = sysroot_request(project, chosen[0][1])
     sysroot = pull_sysroot(targets[0], wanted, fetcher.effects, pins=pins, refresh=options.refresh)
+    image = image_packages.resolve(
+        project, targets[0], sysroot, fetcher.effects, lock=lock, locked=options.locked, refresh=options.refresh
+    )
     sdk = resolve_sdk(
         targets, sysroot, compiler=project.build.compiler, fetcher=fetcher, host=host, toolkit=chosen[0][1]
     )
@@ -117,7 +123,18 @@ def prepare(
         cores=len(os.sched_getaffinity(0)),
         epoch=load_epoch(),
     )
-    return Prepared(project=project, targets=targets, sysroot=sysroot, sdk=sdk, plan=plan_build(inputs), out=out)
+    plan = plan_build(inputs)
+    return Prepared(project=project, targets=targets, sysroot=sysroot, sdk=sdk, plan=plan, image=image, out=out)
+
+
+def _refuse(project: Project) -> None:
+    """Raise ConfigError for what only an engine that runs programs of the target can do."""
+    if project.image.scripts:
+        raise ConfigError(
+            f"{project.path}: image.scripts: the local engine unpacks packages and runs no maintainer scripts",
+            hint="leave scripts out if the program works without them (image.test tells), or set [image] base to an "
+            "image that has apt and let Docker run them: --engine docker",
+        )
 
 
 def sysroot_request(project: Project, toolkit: Toolkit) -> SysrootRequest:
@@ -153,6 +170,7 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
         out=prepared.out,
         targets=prepared.targets,
         engine="local",
+        reference=f"{prepared.project.name}:{prepared.project.version}",
         why=(prepared.sysroot.why, *prepared.sdk.why),
         notes=built.notes,
         report=None,
@@ -175,7 +193,11 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
         from jetsonx.build.pack import pack
 
         fetcher.effects.console.say("packing the image")
-        image = pack(prepared, built, revision, fetcher)
+        try:
+            image = pack(prepared, built, revision, fetcher)
+        except JetsonxError:
+            shutil.rmtree(prepared.out / "image", ignore_errors=True)  # as above
+            raise
     summary = summarize(prepared.targets, built.outputs, report, image, key=done_key)
     write_json(prepared.out / DONE, summary)
     return replace(outcome, report=report, image=image, summary=summary)
@@ -230,6 +252,7 @@ def _done_key(prepared: Prepared, revision: Revision | None) -> str:
         project.version,
         project.target,
         project.image,
+        prepared.image,
         prepared.sysroot.digest,
         revision,
     ]

@@ -22,12 +22,13 @@ class Result:
     """``why``: what was chosen, and the reasons; ``notes``: what was changed on the way.
 
     ``report`` and ``image`` are None when nothing had changed since the last build. ``engine``: which one did it;
-    ``tags``: the image's names in the engine or its registry.
+    ``reference``: the image's name; ``tags``: its names in Docker, empty when it was not put there.
     """
 
     out: Path
     targets: tuple[Target, ...]
     engine: str
+    reference: str
     why: tuple[str, ...]
     notes: tuple[str, ...]
     report: Report | None

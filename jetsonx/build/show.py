@@ -17,7 +17,8 @@ def summary_lines(result: Result) -> Iterator[str]:
         return
     from jetsonx.verify.formats.text import render_text
 
-    yield from render_text(result.report)
+    if result.report.targets:
+        yield from render_text(result.report)
     yield f"files:  {out / 'files'}"
     yield f"report: {out / 'report.json'}"
     if result.image is not None:

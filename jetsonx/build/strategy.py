@@ -12,12 +12,17 @@ from jetsonx.project import Project
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What stands in the way of each strategy, "" for nothing. ``node``: the ARM machine that native would use."""
+    """What stands in the way of each strategy, "" for nothing.
+
+    ``node`` describes the ARM machine that native would use: buildx's ``builder``, in the Docker context ``context``.
+    """
 
     cross: str = ""
     emulate: str = ""
     native: str = ""
     node: str = ""
+    builder: str = ""
+    context: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,11 @@ def choose_engine(asked: str, project: Project, *, asks_for_docker: bool) -> tup
             hint="leave --engine out, or: --engine docker",
         )
     return ("docker", f"building in Docker: {reason}") if reason else ("local", "")
+
+
+def runs_in_image(project: Project) -> str:
+    """The key of jetsonx.toml that has AArch64 programs run in Docker even in a cross build; "" for none."""
+    return "image.test" if project.image.test else "image.scripts" if project.image.scripts else ""
 
 
 def choose_strategy(asked: str, means: Means) -> Choice:

@@ -30,6 +30,7 @@ _COMMANDS = {
     "diff": "diff",
     "doctor": "doctor",
     "binfmt": "binfmt",
+    "builder": "builder",
     "explain": "explain",
 }
 _HELP = {
@@ -44,6 +45,7 @@ _HELP = {
     "verify": "Say whether a file, directory, package or image will run on a Jetson.",
     "diff": "Say what changed between two of them.",
     "binfmt": "Let this kernel start AArch64 programs: status, install, remove.",
+    "builder": "Build on ARM machines: add, list and remove builder nodes.",
     "doctor": "Say what this host can do, what it lacks, and what mends it.",
     "explain": "Say what is known about the failures in a log.",
 }

@@ -33,8 +33,11 @@ def check_writable(path: Path | None) -> None:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a file whole or not at all; what is no plain file, as /dev/stderr, directly. Raises ConfigError."""
-    direct = path.exists() and not path.is_file()
+    """Write a file whole or not at all. Raises ConfigError.
+
+    What is no plain file is written as it is: a link stays one, and /dev/stdout is one.
+    """
+    direct = path.is_symlink() or (path.exists() and not path.is_file())
     part = path if direct else path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         try:

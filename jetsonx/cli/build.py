@@ -36,12 +36,21 @@ if TYPE_CHECKING:
 @click.option("--locked", is_flag=True, help="Take exactly what jetsonx.lock says, or fail.")
 @click.option("--refresh", is_flag=True, help="Look for newer packages and wheels, and write them to jetsonx.lock.")
 @options.offline
+@click.option("--load", is_flag=True, help="Put the image into Docker; a build in Docker always does.")
 @click.option("--tag", default="", metavar="NAME:TAG", help="Docker: the image's name.  [default: name:version]")
 @click.option("--push", is_flag=True, help="Docker: also send the image to the registry that --tag names.")
 @click.option(
     "--context", "docker_context", default="", metavar="NAME", help="Docker: a context of the docker command."
 )
 @click.option("--builder", default="", metavar="NAME", help="Docker: a builder of buildx.")
+@click.option(
+    "--platform",
+    "platforms",
+    default="linux/arm64",
+    show_default=True,
+    metavar="LIST",
+    help="Docker: linux/arm64 is the Jetson; linux/amd64 also makes an image for a workstation with a GPU.",
+)
 @click.option("--cache-from", multiple=True, metavar="WHERE", help="Docker: passed on to buildx; can be repeated.")
 @click.option("--cache-to", multiple=True, metavar="WHERE", help="Docker: passed on to buildx; can be repeated.")
 @click.option("--dry-run", is_flag=True, help="Print what would be run, and run nothing.")
@@ -57,10 +66,12 @@ def command(
     jobs: int | None,
     locked: bool,
     refresh: bool,
+    load: bool,
     tag: str,
     push: bool,
     docker_context: str,
     builder: str,
+    platforms: str,
     cache_from: tuple[str, ...],
     cache_to: tuple[str, ...],
     offline: bool,
@@ -89,7 +100,14 @@ def command(
         refresh=refresh,
         engine=engine,
         docker=DockerOptions(
-            context=docker_context, builder=builder, tag=tag, push=push, cache_from=cache_from, cache_to=cache_to
+            load=load,
+            context=docker_context,
+            builder=builder,
+            tag=tag,
+            push=push,
+            cache_from=cache_from,
+            cache_to=cache_to,
+            platforms=tuple(platforms.split(",")),
         ),
     )
     effects = context.effects(offline=offline)

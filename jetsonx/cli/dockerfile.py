@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -25,6 +26,18 @@ from jetsonx.cli.context import Context
     is_flag=True,
     help="Take the sysroot from a named build context, not from the L4T image.",
 )
+@click.option(
+    "--mirrored",
+    is_flag=True,
+    help="Name images where this site's mirrors have them (JETSONX_MIRRORS, config.toml): Docker does not know them.",
+)
+@click.option(
+    "--platform",
+    type=click.Choice(["linux/arm64", "linux/amd64"]),
+    default="linux/arm64",
+    show_default=True,
+    help="linux/arm64 is the Jetson; linux/amd64 is the same program for a workstation with a GPU.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file.  [default: standard output]")
 @click.pass_obj
 def command(
@@ -33,6 +46,8 @@ def command(
     targets: tuple[str, ...],
     strategy: str | None,
     named_context: bool,
+    mirrored: bool,
+    platform: str,
     output: Path | None,
 ) -> None:
     """Print a multi-stage Dockerfile that builds the project in DIR for its targets.
@@ -45,9 +60,10 @@ def command(
     docker buildx build --platform linux/arm64 -t app .
     """
     from jetsonx.build.pipeline import group_targets
-    from jetsonx.dockerfile import load_toolchain_images, plan_dockerfile, render_dockerfile
+    from jetsonx.dockerfile import JETSON, WORKSTATION, load_toolchain_images, plan_dockerfile, render_dockerfile
     from jetsonx.dockerfile.plan import resolve_strategy
     from jetsonx.errors import ConfigError
+    from jetsonx.net.mirrors import Mirrors, load_mirrors
     from jetsonx.project import load_project
     from jetsonx.project.lock import FILE_NAME, load_lock
 
@@ -59,14 +75,19 @@ def command(
             f"a Dockerfile is for one L4T release, and the targets are of {len(groups)}: {releases}",
             hint=f"choose with -t, for example: -t {groups[0][0].name}",
         )
+    asked = strategy or project.build.strategy
     plan = plan_dockerfile(
         project,
         groups[0],
-        strategy=resolve_strategy(strategy or project.build.strategy),
+        strategy="native" if platform == WORKSTATION.platform else resolve_strategy(asked),
+        machine=WORKSTATION if platform == WORKSTATION.platform else JETSON,
         toolchains=load_toolchain_images(),
         lock=load_lock(project.root / FILE_NAME),
         context=named_context,
+        mirrors=load_mirrors(os.environ) if mirrored else Mirrors(),
     )
+    if mirrored and not plan.stand_ins:
+        context.console.warn("--mirrored: no mirror is set for the registries of these images")
     text = render_dockerfile(plan)
     if output is None:
         context.console.out(text.removesuffix("\n"))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from jetsonx.errors import ConfigError
+from jetsonx.net.mirrors import Mirrors
+from jetsonx.registry.reference import parse_reference
 from jetsonx.toml import load_toml
 
 DIRECTORY = Path(import_module("jetsonx.dockerfiles").__path__[0])
@@ -36,3 +40,24 @@ def load_toolchain_images() -> tuple[ToolchainImage, ...]:
 def pinned(reference: str, digest: str | None) -> str:
     """``reference`` as FROM takes it, with ``digest`` when there is one and it does not say one itself."""
     return f"{reference}@{digest}" if digest and "@" not in reference else reference
+
+
+def mirrored(reference: str, mirrors: Mirrors) -> str:
+    """``reference`` as FROM has to name it for the mirror of its registry to be asked; as it is when there is none.
+
+    Docker knows nothing of the user's mirrors, and takes a registry by its host alone. A base URL with a ``/v2`` of its
+    own puts the rest of its path before the repository: of ``https://harbor.example/v2/nvcr`` it is
+    ``harbor.example/nvcr/…``. Raises ConfigError for a mirror that no image name can say.
+    """
+    image = parse_reference(reference)
+    base = mirrors.base(image.registry)
+    if base is None:
+        return reference
+    parts = urlsplit(base)
+    first, *prefix = parts.path.strip("/").split("/")
+    if first not in ("", "v2"):
+        raise ConfigError(
+            f"the mirror {base} of {image.registry} cannot stand in a Dockerfile: an image name has no path before /v2",
+            hint=f"name the images' own place: {parts.scheme}://{parts.netloc}/v2/REPOSITORY-PREFIX",
+        )
+    return str(replace(image, registry=parts.netloc, repository="/".join((*prefix, image.repository))))

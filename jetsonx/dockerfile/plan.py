@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from jetsonx import __version__
 from jetsonx.catalog import Target, common_cpu
-from jetsonx.dockerfile.images import ToolchainImage, pinned
+from jetsonx.catalog.versions import parse_version
+from jetsonx.dockerfile.images import ToolchainImage, mirrored, pinned
+from jetsonx.dockerfile.machine import JETSON, WORKSTATION, AllMajor, Machine
 from jetsonx.errors import ConfigError
+from jetsonx.net.mirrors import Mirrors
+from jetsonx.packages.dpkg import scripts_stanzas
 from jetsonx.project import Project
 from jetsonx.project.lock import Lock
+from jetsonx.registry.reference import parse_reference
 from jetsonx.toolchain.sdk import DeviceCode
 
 Strategy = Literal["cross", "emulate", "native"]
 Words = tuple[str, ...]
 
 _GLOB = frozenset("*?[")
+_FIRST_WITH_ALL_MAJOR = (11, 5)
 _BUILD_PACKAGES = {
     "cuda": (),
     "cmake": ("cmake", "ninja-build", "pkg-config"),
@@ -27,6 +33,9 @@ _BUILD_PACKAGES = {
     "command": ("make", "pkg-config"),
 }
 _ENV = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "all"}
+# Ubuntus whose CMake does not know CMAKE_CUDA_ARCHITECTURES (3.18), or "all-major" in it (3.23).
+_OLD_CMAKE = {JETSON.platform: ("focal",), WORKSTATION.platform: ("focal", "jammy")}
+_NO_MIRRORS = Mirrors()
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -37,8 +46,10 @@ class Dockerfile:
     ``l4t_image``: the release's own image, with CUDA's headers and libraries; ``toolchain_image``: the x86-64 one, only
     with "cross"; ``base_image``: what the result is built on, None for ``minimal``. ``context``: the sysroot is a named
     build context and no stage. ``build_packages``: Debian packages that the build needs on the machine it runs on;
-    ``target_packages``: those of the target that the project asks for. ``old_cmake``: the distribution's CMake does not
-    know CUDA architectures.
+    ``target_packages``: those of the target that the project asks for; ``scripts_status``: dpkg's record of what is
+    taken as there when packages are unpacked, since only maintainer scripts need it. ``old_cmake``: the distribution's
+    CMake does not know CUDA architectures. ``stand_ins``: registries and what is asked in their place, by the user's
+    mirror setting. ``machine``: what the image is for; on a workstation everything is native to NVIDIA's x86-64 image.
     """
 
     project: Project
@@ -48,20 +59,39 @@ class Dockerfile:
     toolchain_image: str | None
     base_image: str | None
     context: bool
-    device_code: DeviceCode
+    device_code: DeviceCode | AllMajor
     cpu_flag: str
     build_packages: Words
     target_packages: Words
     old_cmake: bool
+    scripts_status: str
     entrypoint: Words
+    test: Words
     health: Words
     env: tuple[tuple[str, str], ...]
     labels: tuple[tuple[str, str], ...]
+    stand_ins: tuple[tuple[str, str], ...] = ()
+    machine: Machine = JETSON
+
+    @property
+    def is_for_workstation(self) -> bool:
+        """True when the image is for an x86-64 machine with a GPU."""
+        return self.machine is WORKSTATION
+
+    @property
+    def cuda_target(self) -> str:
+        """The directory below ``targets`` in the toolkit with what programs are linked with."""
+        return "x86_64-linux" if self.is_for_workstation else self.target.cuda_target
 
     @property
     def target(self) -> Target:
         """Any of the targets, for what those of one release share."""
         return self.targets[0]
+
+    @property
+    def unpacks(self) -> bool:
+        """True when the image gets packages without their maintainer scripts."""
+        return bool(self.project.image.packages) and not self.project.image.scripts
 
     @property
     def source(self) -> str:
@@ -87,13 +117,15 @@ class Dockerfile:
     @property
     def library_dirs(self) -> Words:
         """Where a program of the target finds its libraries, as absolute paths there."""
-        cuda = f"/{self.target.cuda_dir}/targets/{self.target.cuda_target}/lib"
-        tegra = (f"/{directory}" for directory in self.target.line.tegra_library_dirs)
-        return ("/usr/lib/aarch64-linux-gnu", "/lib/aarch64-linux-gnu", "/usr/lib", cuda, *tegra)
+        cuda = f"/{self.target.cuda_dir}/targets/{self.cuda_target}/lib"
+        triple = self.machine.triple
+        return (f"/usr/lib/{triple}", f"/lib/{triple}", "/usr/lib", cuda, *self.driver_dirs)
 
     @property
     def driver_dirs(self) -> Words:
-        """Where the nvidia runtime mounts the device's driver libraries."""
+        """Where the nvidia runtime mounts the device's driver libraries, beside where all libraries are."""
+        if self.is_for_workstation:
+            return ()
         return tuple(f"/{directory}" for directory in self.target.line.tegra_library_dirs)
 
 
@@ -119,21 +151,27 @@ def plan_dockerfile(
     toolchains: Sequence[ToolchainImage],
     lock: Lock | None = None,
     context: bool = False,
+    mirrors: Mirrors = _NO_MIRRORS,
+    machine: Machine = JETSON,
 ) -> Dockerfile:
-    """The Dockerfile for ``targets``, which are of one L4T release.
+    """The Dockerfile for ``targets``, which are of one L4T release; images are named where ``mirrors`` has them.
+
+    With ``machine`` WORKSTATION it makes the same program for x86-64 machines with a GPU, with the CUDA of that
+    release; ``strategy`` has to be "native" then.
 
     Raises ConfigError when there is no image to build on, or for a project that a Dockerfile cannot hold.
     """
     target = targets[0]
     _refuse(project, target, strategy, context=context)
     base = project.image.base
-    l4t_image = _l4t_image(target, lock)
+    is_for_workstation = machine is WORKSTATION
+    l4t_image = _workstation_image(target, toolchains) if is_for_workstation else _l4t_image(target, lock)
     sms = tuple(sorted({each.sm for each in targets}))
     program = _program(project)
     health = project.deploy.health.command if project.deploy.health else ()
     minimal = base == "minimal"
-    old_cmake = project.build.system == "cmake" and target.line.ubuntu == "focal"
-    return Dockerfile(
+    old_cmake = project.build.system == "cmake" and target.line.ubuntu in _OLD_CMAKE[machine.platform]
+    planned = Dockerfile(
         project=project,
         targets=tuple(targets),
         strategy=strategy,
@@ -141,15 +179,37 @@ def plan_dockerfile(
         toolchain_image=_toolchain_image(target, toolchains) if strategy == "cross" else None,
         base_image=None if minimal else pinned(base, _known_digest(base, target, lock)),
         context=context,
-        device_code=DeviceCode(sms=sms),
+        device_code=AllMajor() if is_for_workstation else DeviceCode(sms=sms),
         cpu_flag=common_cpu(targets).portable_flag,
         build_packages=_build_packages(project, old_cmake=old_cmake),
         target_packages=project.sysroot.packages,
         old_cmake=old_cmake,
+        scripts_status="\n".join(scripts_stanzas(project.image.packages)),
+        test=_in_image(project, project.image.test),
         entrypoint=_in_image(project, project.image.entrypoint or (program,)),
         health=_in_image(project, health),
         env=tuple({**_ENV, **({"SSL_CERT_FILE": _CERTIFICATES} if minimal else {}), **dict(project.image.env)}.items()),
-        labels=tuple({**_labels(project, targets, sms), **dict(project.image.labels)}.items()),
+        labels=tuple({**_labels(project, targets, sms, machine), **dict(project.image.labels)}.items()),
+        machine=machine,
+    )
+    return _through(mirrors, planned)
+
+
+def _through(mirrors: Mirrors, planned: Dockerfile) -> Dockerfile:
+    """``planned`` with its images named where ``mirrors`` has them."""
+    named = (planned.l4t_image, planned.toolchain_image, planned.base_image)
+    l4t, toolchain, base = (name and mirrored(name, mirrors) for name in named)
+    pairs = {
+        (parse_reference(before).registry, parse_reference(after).registry)
+        for before, after in zip(named, (l4t, toolchain, base), strict=True)
+        if before and after and before != after
+    }
+    return replace(
+        planned,
+        l4t_image=l4t or planned.l4t_image,
+        toolchain_image=toolchain,
+        base_image=base,
+        stand_ins=tuple(sorted(pairs)),
     )
 
 
@@ -165,6 +225,11 @@ def _refuse(project: Project, target: Target, strategy: Strategy, *, context: bo
         raise ConfigError(
             f"{where}: build.override_arch: a Dockerfile has no compiler in between that could replace -arch",
             hint="leave it out, or build with `jetsonx build`",
+        )
+    if project.image.scripts and project.image.base == "minimal":
+        raise ConfigError(
+            f'{where}: image.scripts: the base "minimal" has no apt-get, and no shell for maintainer scripts',
+            hint="set [image] base to an image that has apt, or leave scripts out: packages are unpacked then",
         )
     if context and strategy != "cross":
         raise ConfigError(
@@ -211,6 +276,15 @@ def _toolchain_image(target: Target, toolchains: Sequence[ToolchainImage]) -> st
     )
 
 
+def _workstation_image(target: Target, toolchains: Sequence[ToolchainImage]) -> str:
+    if parse_version(target.cuda_version) < _FIRST_WITH_ALL_MAJOR:
+        raise ConfigError(
+            f"{target.name}: nvcc of CUDA {target.cuda_version} cannot make code for every GPU of a workstation",
+            hint="choose a newer release with -t, or leave linux/amd64 out",
+        )
+    return _toolchain_image(target, toolchains)
+
+
 def _build_packages(project: Project, *, old_cmake: bool) -> Words:
     wanted = [*_BUILD_PACKAGES[project.build.system], "ccache"]
     if old_cmake:
@@ -243,13 +317,20 @@ def _in_image(project: Project, words: Words) -> Words:
     return (program, *arguments)
 
 
-def _labels(project: Project, targets: Sequence[Target], sms: Sequence[int]) -> dict[str, str]:
+def _labels(project: Project, targets: Sequence[Target], sms: Sequence[int], machine: Machine) -> dict[str, str]:
+    common = {
+        "jetsonx.version": __version__,
+        "jetsonx.cuda": targets[0].cuda_version,
+        "org.opencontainers.image.title": project.name,
+        "org.opencontainers.image.version": project.version,
+    }
+    if machine is WORKSTATION:
+        return common
     return {
         "jetsonx.version": __version__,
         "jetsonx.target": ",".join(target.name for target in targets),
         "jetsonx.l4t": targets[0].release.l4t,
         "jetsonx.cuda": targets[0].cuda_version,
         "jetsonx.sms": ",".join(map(str, sms)),
-        "org.opencontainers.image.title": project.name,
-        "org.opencontainers.image.version": project.version,
+        **common,
     }

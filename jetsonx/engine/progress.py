@@ -12,13 +12,16 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-_LINE = re.compile(r"#(\d+) ?(.*)")
+_LINE = re.compile(r"#(\d+) (.+)")
 _PRINTED = re.compile(r"\d+\.\d+ (.*)")
-_STEP = re.compile(r"\[(?:linux/\S+ )?(?P<stage>\S+) +\d+/\d+\] (?P<command>.*)")
+_STEP = re.compile(r"\[(?:linux/\S+ )?(?:(?P<stage>\S+) +)?\d+/\d+\] (?P<command>.*)")
+_DONE = re.compile(r"DONE (\d+\.\d+)s")
 _FAILED = re.compile(r"^(?:ERROR|error): (?:failed to build: )?(?:failed to solve: )?(.*)")
-_STATUS = re.compile(r"exit code: (\d+)")
+_STATUS = re.compile(r"exit code: (\d+)$")
 _LOG_LINES = 10_000  # searched for known failures
+_MOUNT = re.compile(r" --mount=\S+")
 _WORDS = 100
+_WORTH_TELLING_S = 1.0
 _SHOWN_LINES = 40
 
 
@@ -28,12 +31,13 @@ class Step:
 
     name: str
     log: deque[str] = field(default_factory=lambda: deque(maxlen=_LOG_LINES))
+    is_shown: bool = False
 
     @property
     def stage(self) -> str:
         """The stage of the Dockerfile it belongs to, "" when it belongs to none."""
         match = _STEP.fullmatch(self.name)
-        return match["stage"] if match else ""
+        return (match["stage"] or "") if match else ""
 
     @property
     def command(self) -> str:
@@ -44,7 +48,7 @@ class Step:
     @property
     def short(self) -> str:
         """The name on one line of a terminal."""
-        text = " ".join(self.name.split())
+        text = " ".join(_MOUNT.sub("", self.name).split())
         return text if len(text) <= _WORDS else f"{text[: _WORDS - 1]}…"
 
     @property
@@ -55,7 +59,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a build failed: ``reason`` is BuildKit's sentence; ``step`` the one that failed, when it was one.
+    """Why a build failed: ``reason`` in BuildKit's words; ``step`` the one that failed, when it was one.
 
     ``status`` is the exit status of its command, None when no command failed.
     """
@@ -86,30 +90,34 @@ class Progress:
         return "\n".join(self._log)
 
     def take(self, line: str) -> Iterator[str]:
-        """Read a line; yields what a person wants to see of it: the steps that begin, end and were cached."""
+        """Read a line; yields what a person wants to see of it: steps that are at work, and how long they took."""
         self._log.append(line)
         match = _LINE.fullmatch(line)
-        if match is None:
+        if match is None or match[1] == "0":  # number 0 is buildx, saying which builder it takes
             if sentence := _FAILED.match(line):
                 self._sentence = sentence[1]
             return
         number, text = match.groups()
         step = self._steps.get(number)
         if step is None:
-            step = self._steps[number] = Step(text)
-            if not step.is_internal:
-                yield step.short
-        elif text == "CACHED" and not step.is_internal:
-            yield f"  cached: {step.short}"
-        elif text.startswith("DONE ") and not step.is_internal and not text.endswith(" 0.0s"):
-            yield f"  {text.removeprefix('DONE ')}: {step.short}"
-        elif text.startswith("ERROR: "):
+            self._steps[number] = Step(text)
+            return
+        if text == "CACHED" or (step.is_internal and not text.startswith("ERROR: ")):
+            return
+        if done := _DONE.fullmatch(text):
+            if float(done[1]) >= _WORTH_TELLING_S:
+                yield f"{float(done[1]):6.1f} s  {step.short}"
+            return
+        if not step.is_shown:
+            step.is_shown = True
+            yield f"          {step.short}"
+        if text.startswith("ERROR: "):
             self._failed, self._reason = step, text.removeprefix("ERROR: ")
         elif printed := _PRINTED.fullmatch(text):
             step.log.append(printed[1])
 
     def failure(self) -> Failure:
         """What to say of a build that failed."""
-        reason = self._sentence or self._reason or "the builder said no reason"
-        status = _STATUS.search(self._reason or self._sentence)
+        reason = self._reason or self._sentence or "the builder said no reason"
+        status = _STATUS.search(reason)
         return Failure(reason=reason, step=self._failed, status=int(status[1]) if status else None)

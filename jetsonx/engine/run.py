@@ -6,19 +6,16 @@ import re
 
 from jetsonx.console import Console
 from jetsonx.engine.buildx import Build, Endpoint, build_command
-from jetsonx.engine.progress import Failure, Progress
+from jetsonx.engine.progress import Failure, Progress, Step
 from jetsonx.errors import BuildError, DownloadError, HostError, JetsonxError
 from jetsonx.runner import Runner
 
-_KILLED = 137
+_KILLED = 137  # by signal 9, as a shell says it
 _FULL = re.compile(r"no space left on device", re.IGNORECASE)
 _GONE = re.compile(r"Cannot connect to the Docker daemon|error reading from server|transport is closing|broken pipe")
-_UNPULLED = re.compile(
-    r"failed to resolve source metadata for (\S+):|(\S+): (?:not found|failed to resolve|pull access denied)"
-    r"|failed to (?:do request|authorize|copy|fetch)|manifest unknown|pull access denied"
-)
+_PULLED = re.compile(r"\[internal\] load metadata for (\S+)|\[[^\]]*\] FROM (\S+)")
 _NOT_IN_CONTEXT = re.compile(r'"(/[^"]*)": not found')
-_PUSH = re.compile(r"failed to push (\S+?):|server gave HTTP response to HTTPS client|insufficient_scope|denied:")
+_HINT = "jetsonx -v build shows all that BuildKit says"
 
 
 def run_build(endpoint: Endpoint, build: Build, *, what: str, runner: Runner, console: Console) -> None:
@@ -51,28 +48,23 @@ def build_failure(failure: Failure, *, what: str, log: str) -> JetsonxError:
         )
     if _GONE.search(failure.reason):
         return HostError(f"{what}: the engine went away: {failure.reason}", hint="jetsonx doctor", log=log)
-    step = failure.step
-    if step is not None and failure.status is not None:
-        return _command_failed(failure, what, log)
-    if _PUSH.search(failure.reason) and (step is None or "push" in step.name):
-        hint = "log in with docker login, and name the registry: --tag REGISTRY/NAME:TAG --push"
-        return DownloadError(f"{what}: the image was not pushed: {failure.reason}", hint=hint, log=log)
+    if failure.step is not None and failure.status is not None:
+        return _command_failed(failure.step, failure, what, log)
     if missing := _NOT_IN_CONTEXT.search(failure.reason):
         hint = "paths are relative to the directory of jetsonx.toml, must lie below it and not be in .dockerignore"
         return BuildError(f"{what}: {missing[1]} is not in the build context", hint=hint, log=log)
-    if _UNPULLED.search(failure.reason):
+    name = failure.step.name if failure.step is not None else ""
+    if pulled := _PULLED.match(name):
         hint = "check its name and your login (docker login); a mirror can stand in: JETSONX_MIRRORS=HOST=URL"
-        return DownloadError(f"{what}: an image could not be had: {failure.reason}", hint=hint, log=log)
+        return DownloadError(f"{what}: cannot pull {pulled[1] or pulled[2]}: {failure.reason}", hint=hint, log=log)
+    if "pushing " in name:
+        hint = "log in with docker login, and name the registry: --tag REGISTRY/NAME:TAG --push"
+        return DownloadError(f"{what}: {failure.reason}", hint=hint, log=log)
     return BuildError(f"{what}: {failure.reason}", hint=_HINT, details=failure.details or None, log=log)
 
 
-_HINT = "jetsonx -v build shows all that BuildKit says"
-
-
-def _command_failed(failure: Failure, what: str, log: str) -> BuildError:
+def _command_failed(step: Step, failure: Failure, what: str, log: str) -> BuildError:
     """A command in a step ended with a status."""
-    step = failure.step
-    assert step is not None  # noqa: S101 - the caller has seen to it
     stage = f"stage {step.stage}: " if step.stage else ""
     ended = f"exit status {failure.status}"
     hint = f"the lines above are the command's own; {_HINT}"

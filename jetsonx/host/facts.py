@@ -13,6 +13,10 @@ DESKTOP = "Docker Desktop"
 """The operating system that Docker Desktop's engine names: a virtual machine of its own."""
 DESKTOP_CONTEXT = "desktop-linux"
 """The context that leads to it, also while it does not run."""
+CONTEXT_DRIVER = "docker"
+"""buildx's driver for the BuildKit inside a Docker engine."""
+OWN_PREFIX = "jetsonx-"
+"""What the names of nodes begin with that `jetsonx builder add` puts into builders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +100,16 @@ class Socket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A node of a buildx builder. ``platforms``: those it was pinned to, "linux/arm64"."""
+    """A node of a buildx builder: a machine, or a cluster, that builds.
 
+    ``name`` is the node's own, ``builder`` that of the builder it belongs to; a node that is a Docker context (driver
+    :data:`CONTEXT_DRIVER`) is a builder by itself, both of the same name. ``platforms``: those it was pinned to,
+    "linux/arm64".
+    """
+
+    name: str
     builder: str
+    driver: str
     endpoint: str
     platforms: tuple[str, ...]
 
@@ -106,6 +117,16 @@ class Node:
     def is_remote(self) -> bool:
         """True when it is another machine, as far as its address says."""
         return self.endpoint not in ("", "default") and not self.endpoint.startswith("unix://")
+
+    @property
+    def is_context(self) -> bool:
+        """True when the node is the engine behind a Docker context, which keeps what it builds."""
+        return self.driver == CONTEXT_DRIVER
+
+    @property
+    def is_ours(self) -> bool:
+        """True for what `jetsonx builder add` has made: contexts are known by their description, others by name."""
+        return self.is_context or self.name.startswith(OWN_PREFIX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from jetsonx.host.facts import Docker, HostFacts, Socket
 from jetsonx.host.mend import Finding, Mend, as_root, resolve_package, told
 
 # An L4T base image is 2 to 6 GB, and a build holds it beside its own layers.
-_ROOT_LEAST_BYTES, _ROOT_GOOD_BYTES = 5_000_000_000, 20_000_000_000
+ROOT_LEAST_BYTES, _ROOT_GOOD_BYTES = 5_000_000_000, 20_000_000_000
 _FIRST_WITH_CONTEXTS = 23
 """The first Docker Engine whose own BuildKit knows named contexts; 20.10's does not."""
 
@@ -118,7 +118,7 @@ def judge_builder(facts: HostFacts) -> Finding:
     if arm:
         named = ", ".join(f"{node.builder} ({node.endpoint})" for node in arm)
         return Finding(status="ok", found=f"{named}; not tried")
-    add = Mend(text="docker buildx create --name jetson --platform linux/arm64 ssh://USER@DEVICE")
+    add = Mend(text="jetsonx builder add USER@DEVICE, an ARM machine with Docker: a Jetson, or a server")
     return Finding(status="absent", found="no builder node for linux/arm64", mend=add)
 
 
@@ -147,6 +147,6 @@ def judge_root(facts: HostFacts) -> Finding:
     if root.free_bytes >= _ROOT_GOOD_BYTES:
         return Finding(status="ok", found=found)
     prune = Mend(text="docker system df shows what takes room; docker builder prune frees the build cache")
-    if root.free_bytes >= _ROOT_LEAST_BYTES:
+    if root.free_bytes >= ROOT_LEAST_BYTES:
         return Finding(status="warn", found=f"{found}: few L4T images fit", mend=prune)
     return Finding(status="fail", found=f"{found}: an L4T image does not fit", mend=prune)

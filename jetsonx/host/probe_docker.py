@@ -1,17 +1,16 @@
-"""Looks at the Docker client and what answers it: `docker info` has most of it, buildx's own files the rest."""
+"""Looks at the Docker client and what answers it: `docker info` has most of it."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from jetsonx.host.ask import Ask, find_version, free_bytes, group_of, is_silent
-from jetsonx.host.facts import DESKTOP, Disk, Docker, Node, Program, Socket
+from jetsonx.host.ask import PATIENCE_S, REMOTE_PATIENCE_S, Ask, find_version, free_bytes, group_of, is_silent
+from jetsonx.host.facts import DESKTOP, Disk, Docker, Program, Socket
+from jetsonx.host.nodes import load_nodes, parse_object
 from jetsonx.runner import Completed
 from jetsonx.toolchain.search import which_host
 
@@ -31,7 +30,9 @@ def probe_docker(ask: Ask, environ: Mapping[str, str]) -> Docker | None:
         return Docker(client=client, answer="silence")
     shown = ask(path, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
     endpoint = environ.get("DOCKER_HOST") or (shown.stdout.strip() if shown else "")
-    answered = ask(path, "info", "--format", "{{json .}}")
+    is_remote = bool(endpoint) and not endpoint.startswith(_UNIX)
+    patience_s = REMOTE_PATIENCE_S if is_remote else PATIENCE_S
+    answered = ask(path, "info", "--format", "{{json .}}", patience_s=patience_s)
     info = parse_info(answered.stdout if answered else "")
     answer: Literal["yes", "no", "silence"] = "yes" if info.server else "silence" if is_silent(answered) else "no"
     buildx = info.plugins.get("buildx") or find_version(ask(path, "buildx", "version"))
@@ -49,8 +50,8 @@ def probe_docker(ask: Ask, environ: Mapping[str, str]) -> Docker | None:
         runtimes=info.runtimes,
         root=_root(info, endpoint),
         buildx=buildx.removeprefix("v"),
-        buildkit=_buildkit(ask, path) if buildx and info.server else "",
-        nodes=load_nodes(_buildx_directory(environ)),
+        buildkit=_buildkit(ask, path, patience_s) if buildx and info.server else "",
+        nodes=load_nodes(ask, path, environ),
     )
 
 
@@ -69,7 +70,7 @@ class Info:
 
 def parse_info(text: str) -> Info:
     """Read `docker info --format '{{json .}}'`; whatever else it is counts as no answer."""
-    info = _object(_json(text))
+    info = parse_object(text)
     client = _object(info.get("ClientInfo"))
     plugins = client.get("Plugins")
     rows = [_object(row) for row in plugins] if isinstance(plugins, list) else []
@@ -83,34 +84,6 @@ def parse_info(text: str) -> Info:
         runtimes=tuple(_object(info.get("Runtimes"))),
         plugins={str(row.get("Name")): str(row.get("Version") or "") for row in rows if not row.get("Err")},
     )
-
-
-def load_nodes(directory: Path) -> tuple[Node, ...]:
-    """The nodes of all builders, from the files that buildx keeps them in; none of them is asked."""
-    try:
-        files = sorted((directory / "instances").iterdir())
-    except OSError:
-        return ()
-    return tuple(node for file in files for node in _parse_builder(_read(file)))
-
-
-def _parse_builder(text: str) -> Iterator[Node]:
-    builder = _object(_json(text))
-    nodes = builder.get("Nodes")
-    for row in map(_object, nodes if isinstance(nodes, list) else ()):
-        platforms = row.get("Platforms")
-        named = [_object(each) for each in platforms] if isinstance(platforms, list) else []
-        yield Node(
-            builder=str(builder.get("Name") or ""),
-            endpoint=str(row.get("Endpoint") or ""),
-            platforms=tuple(f"{each.get('os')}/{each.get('architecture')}" for each in named),
-        )
-
-
-def _buildx_directory(environ: Mapping[str, str]) -> Path:
-    if environ.get("BUILDX_CONFIG"):
-        return Path(environ["BUILDX_CONFIG"])
-    return Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/"), ".docker")) / "buildx"
 
 
 def _socket(endpoint: str) -> Socket | None:
@@ -128,8 +101,8 @@ def _root(info: Info, endpoint: str) -> Disk | None:
     return Disk(path=info.root, free_bytes=free_bytes(info.root) if is_here else None)
 
 
-def _buildkit(ask: Ask, docker: str) -> str:
-    said = ask(docker, "buildx", "inspect", "default")
+def _buildkit(ask: Ask, docker: str, patience_s: float) -> str:
+    said = ask(docker, "buildx", "inspect", "default", patience_s=patience_s)
     match = re.search(r"^Build[Kk]it(?: version)?:\s*v?(\S+)", said.stdout if said else "", re.MULTILINE)
     return match[1] if match else ""
 
@@ -140,19 +113,5 @@ def _words(said: Completed | None) -> str:
     return next((line for line in reversed(lines) if line and not line.startswith("errors pretty")), "")
 
 
-def _json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
 def _object(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

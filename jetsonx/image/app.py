@@ -114,10 +114,13 @@ def _kept_links(placed: Mapping[str, AppFile]) -> dict[str, str]:
     }
 
 
-def resolve_entrypoint(app: App, entrypoint: Sequence[str]) -> tuple[str, ...]:
+def resolve_entrypoint(
+    app: App, entrypoint: Sequence[str], *, key: str = "image.entrypoint", packaged: bool = False
+) -> tuple[str, ...]:
     """The entrypoint with its program as a path of the image; with none given, the only program there is.
 
-    A program is named as its output is, by its last part alone when that is clear, or by its path in the image.
+    A program is named as its output is, by its last part alone when that is clear, or by its path in the image; with
+    packages in the image (``packaged``) that may be any path. ``key`` is what the words stand behind in jetsonx.toml.
     Raises ConfigError when the application has no such program.
     """
     programs = {file.name: f"/{app.directory}/{file.name}" for file in app.files if file.is_program}
@@ -125,23 +128,25 @@ def resolve_entrypoint(app: App, entrypoint: Sequence[str]) -> tuple[str, ...]:
         alone = [path for name, path in programs.items() if name not in dict(app.links)]
         return tuple(alone) if len(alone) == 1 else ()
     wanted, *arguments = entrypoint
+    if packaged and wanted.startswith("/") and not wanted.startswith(f"/{app.directory}/"):
+        return tuple(entrypoint)
     exact = [path for name, path in programs.items() if wanted in (name, path)]
     found = exact or [path for name, path in programs.items() if posixpath.basename(name) == wanted]
     if len(found) == 1:
         return (found[0], *arguments)
     if found:
         raise ConfigError(
-            f"image.entrypoint: {wanted!r} is more than one program: {', '.join(found)}",
+            f"{key}: {wanted!r} is more than one program: {', '.join(found)}",
             hint="name it by its whole path",
         )
     if any(wanted in (file.name, posixpath.basename(file.name)) for file in app.files):
         raise ConfigError(
-            f"image.entrypoint: {wanted!r} is no AArch64 program: a minimal image has no shell to start a script with",
+            f"{key}: {wanted!r} is no AArch64 program: a minimal image has no shell to start a script with",
             hint=_known(programs),
         )
     near = difflib.get_close_matches(wanted, programs, n=1)
     raise ConfigError(
-        f"image.entrypoint: {wanted!r} is none of the outputs" + (f"; did you mean {near[0]!r}?" if near else ""),
+        f"{key}: {wanted!r} is none of the outputs" + (f"; did you mean {near[0]!r}?" if near else ""),
         hint=_known(programs),
     )
 

@@ -110,15 +110,20 @@ class Base:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def is_always(name: str) -> bool:
+    """True for a package in every minimal image: :data:`ALWAYS`, and gcc's, whose copyright file the libraries link."""
+    return name in ALWAYS or re.fullmatch(r"gcc-[0-9]+-base", name) is not None
+
+
 def plan_base(packages: Iterable[str], debs: Mapping[str, Deb], *, origin: Origin, driver_dirs: Sequence[str]) -> Base:
-    """Choose the packages: those named, those in every image, and gcc's, whose copyright file the libraries link to.
+    """Choose the packages: those named, and those in every image.
 
     Without any ``debs`` the base holds none: for a sysroot that is not made of packages, see :func:`system_files`.
     Raises ConfigError when a package is not among ``debs``.
     """
     if not debs:
         return Base(debs=(), origin=origin, driver_dirs=tuple(driver_dirs))
-    wanted = {*packages, *ALWAYS} | {name for name in debs if re.fullmatch(r"gcc-[0-9]+-base", name)}
+    wanted = {*packages, *ALWAYS} | {name for name in debs if is_always(name)}
     if absent := sorted(wanted - debs.keys()):
         raise ConfigError(
             f'image.base: "minimal" is made from packages, and the sysroot has no {", ".join(absent)}',
@@ -136,7 +141,7 @@ def base_entries(base: Base, scratch: Path, *, read_control: Callable[[Path], st
     for number, deb in enumerate(base.debs):
         folder = scratch / str(number)
         folder.mkdir()
-        for entry in _package_entries(deb, folder):
+        for entry in unpack_entries(deb, folder, is_wanted):
             entries.setdefault(entry.path, entry)
         status = f"var/lib/dpkg/status.d/{deb.name}"
         entries[status] = layer.file(status, installed_stanza(read_control(deb.path)))
@@ -201,17 +206,25 @@ def is_wanted(path: str) -> bool:
     )
 
 
-def _package_entries(deb: Deb, folder: Path) -> Iterator[Entry]:
+def unpack_entries(
+    deb: Deb, folder: Path, keeps: Callable[[str], bool], *, directories: bool = False
+) -> Iterator[Entry]:
+    """The files and links of a package that ``keeps`` says yes to; their content is put into ``folder``.
+
+    Other directories than those on the way to them come with ``directories``.
+    """
     hardlinks: list[tuple[str, str]] = []
     files: set[str] = set()
     for info, content in iter_deb(deb.path):
         original = clean_path(info.name, source=deb.path.name)
         path = merge_usr(original)
-        if info.issym() and (is_wanted(path) or _DOC_LINK.fullmatch(path)):
+        if info.issym() and (keeps(path) or _DOC_LINK.fullmatch(path)):
             yield layer.symlink(path, relative_link(original, info.linkname))
-        elif info.islnk() and is_wanted(path):
+        elif info.islnk() and keeps(path):
             hardlinks.append((path, merge_usr(clean_path(info.linkname, source=deb.path.name))))
-        elif content is not None and is_wanted(path):
+        elif info.isdir() and directories and path and keeps(path):
+            yield layer.directory(path, info.mode & 0o1777)
+        elif content is not None and keeps(path):
             files.add(path)
             yield layer.file(path, _spool(content, folder / str(len(files))), _mode(info))
     yield from (layer.hardlink(path, target) for path, target in hardlinks if target in files)
@@ -235,6 +248,11 @@ def _own_entries(base: Base, packaged: Mapping[str, Entry]) -> Iterator[Entry]:
     yield from (layer.file(path, text) for path, text in _FILES.items())
     yield layer.file("etc/ld.so.conf.d/nvidia-tegra.conf", "".join(f"/{path}\n" for path in base.driver_dirs))
     yield from _identity(base.origin)
+    yield from certificate_bundle(packaged)
+
+
+def certificate_bundle(packaged: Mapping[str, Entry]) -> Iterator[Entry]:
+    """All certificates in one file, where programs look for them: a maintainer script would have made it."""
     certificates = sorted(path for path in packaged if posixpath.splitext(path)[1] == ".crt")
     if certificates:
         yield layer.file(CERTIFICATES, b"".join(_content(packaged[path]) for path in certificates))

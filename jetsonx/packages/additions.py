@@ -21,7 +21,7 @@ from jetsonx.packages.debs import deb_jobs, fetch_exactly, read_deb
 from jetsonx.packages.mirrors import Source, load_host
 from jetsonx.packages.package import Package
 from jetsonx.packages.unpack import unpack_all
-from jetsonx.store.tree import TreeWriter
+from jetsonx.store.tree import Entry, TreeWriter
 
 _APT_FILES = ("etc/apt/", "usr/share/keyrings/", "etc/os-release", "usr/lib/os-release")
 _KEYS = "etc/apt"
@@ -45,7 +45,7 @@ def add_packages(
     """
     status = writer.read(dpkg.PATH).decode("utf-8", "replace") if dpkg.PATH in writer.entries else ""
     installed = dpkg.parse_status(status)
-    lacking = [name for name in names if not _is_installed(name, installed)]
+    lacking = [name for name in names if not dpkg.is_installed(name, installed)]
     if not (lacking if pinned is None else pinned):
         return ()
     if not status:
@@ -55,7 +55,8 @@ def add_packages(
         )
 
     def lists() -> Apt:
-        return _lists(writer, status, what, debian_arch, effects)
+        files = {path: writer.read(path) for path, entry in writer.entries.items() if is_apts(path, entry)}
+        return system_lists(files, status, what=what, debian_arch=debian_arch, effects=effects)
 
     if pinned is None:
         if effects.offline:
@@ -79,14 +80,11 @@ def _some(debs: Sequence[Package], named: int = 8) -> str:
     return ", ".join(f"{deb.name} {deb.version}" for deb in debs[:named]) + (" …" if len(debs) > named else "")
 
 
-def _is_installed(wanted: str, installed: Mapping[str, str]) -> bool:
-    name, _, version = wanted.partition("=")
-    return name in installed and version in ("", installed[name])
+def system_lists(files: Mapping[str, bytes], status: str, *, what: str, debian_arch: str, effects: Effects) -> Apt:
+    """apt with the sources and keys of a system, its ``files`` that :func:`is_apts`, and a dpkg status.
 
-
-def _lists(writer: TreeWriter, status: str, what: str, debian_arch: str, effects: Effects) -> Apt:
-    """apt with the sources, keys and status of the system in ``writer``."""
-    files = {path: writer.read(path) for path in sorted(writer.entries) if _is_apts(path, writer)}
+    Raises ConfigError when the system has no sources, DownloadError when none of them answers.
+    """
     root = effects.store.folder("apt") / f"root-{_fingerprint(files)}"
     for path, data in files.items():
         place = root / path
@@ -98,7 +96,7 @@ def _lists(writer: TreeWriter, status: str, what: str, debian_arch: str, effects
     if not sources:
         raise ConfigError(
             f"{what} names no apt source that holds packages for {debian_arch}",
-            hint='leave [sysroot] packages empty, or take the packages of a suite: source = "apt"',
+            hint='ask for no packages, or take those of a suite: [sysroot] source = "apt"',
         )
     apt = fetch_lists(
         sources,
@@ -115,13 +113,14 @@ def _lists(writer: TreeWriter, status: str, what: str, debian_arch: str, effects
     return apt
 
 
-def _is_apts(path: str, writer: TreeWriter) -> bool:
-    return path.startswith(_APT_FILES) and writer.entries[path].kind == "file"
+def is_apts(path: str, entry: Entry) -> bool:
+    """True for a file that says where a system's packages come from: sources, keys, the release's name."""
+    return path.startswith(_APT_FILES) and entry.kind == "file"
 
 
 def _fingerprint(files: Mapping[str, bytes]) -> str:
     digest = hashlib.sha256()
-    for path, data in files.items():
+    for path, data in sorted(files.items()):
         digest.update(f"{path}\0{len(data)}\0".encode() + data)
     return digest.hexdigest()[:12]
 

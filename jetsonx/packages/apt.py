@@ -30,10 +30,14 @@ _DETAIL_LINES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Apt:
-    """A private apt: ``conf`` is its configuration file; ``missing`` says why it cannot serve ("" when it can)."""
+    """A private apt: ``conf`` is its configuration file; ``missing`` says why it cannot serve ("" when it can).
+
+    ``status`` is a dpkg status file that says what is installed already, None when nothing is.
+    """
 
     conf: Path
     codename: str
+    status: Path | None = None
     missing: str = ""
     details: str = ""
 
@@ -44,7 +48,8 @@ class Apt:
 
     def command(self, program: str, *words: str) -> Command:
         """A call of ``apt-get`` or ``apt-cache`` with this state."""
-        return Command(argv=(program, "-q", "-c", str(self.conf), *words), env={"LC_ALL": "C.UTF-8"})
+        installed = ("-o", f"Dir::State::status={self.status}") if self.status else ()
+        return Command(argv=(program, "-q", "-c", str(self.conf), *installed, *words), env={"LC_ALL": "C.UTF-8"})
 
 
 def render_conf(folder: Path, debian_arch: str, keys: Path | None = None) -> str:
@@ -103,12 +108,15 @@ def fetch_lists(
     DownloadError when the mirror cannot be reached or its signature is not right.
     """
     text = render_sources(sources)
-    digest = hashlib.sha256(text.encode() + status).hexdigest()[:8]
-    folder = store.folder("apt") / f"{codename}-{debian_arch}-{digest}"
-    apt = Apt(conf=folder / "apt.conf", codename=codename)
+    folder = store.folder("apt") / f"{codename}-{debian_arch}-{_short_digest(text.encode())}"
+    # Beside the lists and not part of the folder's name: what is installed changes more often than they do.
+    installed = folder / "state" / f"status-{_short_digest(status)}" if status else None
+    apt = Apt(conf=folder / "apt.conf", codename=codename, status=installed)
     for name in ("state/lists/partial", "cache/archives/partial", "etc"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "state" / "status").write_bytes(status)
+    (folder / "state" / "status").write_bytes(b"")
+    if installed is not None:
+        installed.write_bytes(status)
     (folder / "etc" / "target.sources").write_text(text)
     apt.conf.write_text(render_conf(folder, debian_arch, keys))
     console.say(f"{codename}: reading the package lists for {debian_arch}")
@@ -125,6 +133,10 @@ def fetch_lists(
     if not missing:
         raise _failed(f"the package lists of {codename} could not be read", done, store)
     return Apt(conf=apt.conf, codename=codename, missing=missing, details=_last_words(done))
+
+
+def _short_digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:8]
 
 
 def _why_missing(done: Completed, lists: Path, codename: str, debian_arch: str) -> str:
@@ -188,7 +200,7 @@ def _explain_names(apt: Apt, names: Sequence[str], runner: Runner) -> None:
         near = [f"{name}: did you mean {', '.join(close)}?" for name in unknown if (close := _near(name, known))]
         raise ConfigError(
             f"{apt.codename} has no package named {', '.join(unknown)}",
-            hint="; ".join(near) or f"look for the -dev package of {apt.codename} that holds what you need",
+            hint="; ".join(near) or f"look for the package of {apt.codename} that holds what you need (headers: -dev)",
         )
     gone = [name for name in names if "=" in name and name.partition("=")[2] not in versions[name.partition("=")[0]]]
     if gone:

@@ -39,7 +39,7 @@ def resolve_debs(
         )
     passed: list[Apt] = []
     for suite in suites:
-        apt = _lists(suite, target, effects)
+        apt = suite_lists(suite, target, effects)
         if not apt.missing:
             effects.console.say("".join([fit(suite, target), *(f"; {closer.missing}" for closer in passed)]))
             wanted = (*target.line.base_packages(suite.gcc), *packages)
@@ -76,7 +76,7 @@ def fetch_pinned(target: Target, suite: Suite, debs: Sequence[Package], effects:
 
     Raises DownloadError when one cannot be had, or is another file than the pins say.
     """
-    return fetch_exactly(debs, lambda: _lists(suite, target, effects), effects)
+    return fetch_exactly(debs, lambda: suite_lists(suite, target, effects), effects)
 
 
 def fetch_exactly(debs: Sequence[Package], lists: Callable[[], Apt], effects: Effects) -> dict[str, Path]:
@@ -88,7 +88,7 @@ def fetch_exactly(debs: Sequence[Package], lists: Callable[[], Apt], effects: Ef
         return paths
     if effects.offline:
         raise DownloadError(
-            f"offline, and the cache lacks {len(lacking)} of the {len(debs)} packages that the sysroot is made of: "
+            f"offline, and the cache lacks {len(lacking)} of the {len(debs)} packages that are needed: "
             + ", ".join(f"{deb.name} {deb.version}" for deb in lacking[:_NAMED])
             + (" …" if len(lacking) > _NAMED else ""),
             hint=f"run it once with a network; the cache is {store.root}",
@@ -131,7 +131,8 @@ def read_deb(deb: Package, paths: Mapping[str, Path], effects: Effects) -> bytes
     return data
 
 
-def _lists(suite: Suite, target: Target, effects: Effects) -> Apt:
+def suite_lists(suite: Suite, target: Target, effects: Effects, status: bytes = b"") -> Apt:
+    """apt with the package lists of a suite; ``status`` is what dpkg says is installed already."""
     host, override = load_host(), _mirror()
     if host.distribution == "ubuntu" and not host.ports_uri and not override:
         host = replace(host, ports_uri=fetch_ports_uri(store=effects.store, runner=effects.runner))
@@ -142,6 +143,7 @@ def _lists(suite: Suite, target: Target, effects: Effects) -> Apt:
         store=effects.store,
         runner=effects.runner,
         console=effects.console,
+        status=status,
     )
 
 

@@ -45,6 +45,36 @@ def installed_stanza(control: str) -> str:
     return f"{first}\nStatus: install ok installed\n{rest}\n"
 
 
+def is_installed(wanted: str, installed: Mapping[str, str]) -> bool:
+    """True when ``wanted`` (``name`` or ``name=version``) is among the packages of :func:`parse_status`."""
+    name, _, version = wanted.partition("=")
+    return name in installed and version in ("", installed[name])
+
+
+_HELD_FIELDS = ("Package", "Version", "Architecture", "Multi-Arch", "Provides")
+
+
+def held_stanza(control: str) -> str:
+    """A package's control file as an installed package that needs nothing: its files are there, and no more of it."""
+    fields = parse_stanza(control)
+    lines = [f"{name}: {fields[name.lower()]}" for name in _HELD_FIELDS if name.lower() in fields]
+    return "\n".join([lines[0], "Status: install ok installed", *lines[1:]]) + "\n"
+
+
+# Only maintainer scripts call these, so where none is run they need not come; debconf would bring Perl.
+_FOR_SCRIPTS = {"debconf": "Provides: debconf-2.0\n", "dpkg": ""}
+
+
+def scripts_stanzas(asked: Iterable[str]) -> tuple[str, ...]:
+    """Stanzas of the packages that only maintainer scripts need, as if installed, but for those ``asked`` by name.
+
+    Their version satisfies every lower bound.
+    """
+    common = "Version: 9999\nArchitecture: all\nMulti-Arch: foreign\n"
+    names = _FOR_SCRIPTS.keys() - {each.partition("=")[0] for each in asked}
+    return tuple(held_stanza(f"Package: {name}\n{common}{_FOR_SCRIPTS[name]}") for name in sorted(names))
+
+
 def with_installed(status: str, controls: Iterable[str]) -> str:
     """The status file with the packages of these control files in it, in place of other versions of them."""
     new = {parse_stanza(control).get("package", ""): installed_stanza(control).strip("\n") for control in controls}

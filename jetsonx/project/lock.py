@@ -94,11 +94,24 @@ class LockedSysroot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LockedImage:
+    """The packages in the image for one L4T release. ``key`` is the digest of the request that led to them."""
+
+    release: Annotated[str, _WORD]
+    key: Annotated[str, _WORD]
+    package: Annotated[tuple[LockedPackage, ...], Key(Many(Record(LockedPackage), "packages"), "")] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
-    """A jetsonx.lock. ``tool`` and ``tool_archive`` are the toolchain for this workstation: wheels and archives."""
+    """A jetsonx.lock. ``tool`` and ``tool_archive`` are the toolchain for this workstation: wheels and archives.
+
+    ``image`` is what image.packages came to; a release whose image asks for none has no entry.
+    """
 
     schema: Annotated[int, Key(Choice((_SCHEMA,)), "")]
     sysroot: Annotated[tuple[LockedSysroot, ...], Key(Many(Record(LockedSysroot), "sysroots"), "")] = ()
+    image: Annotated[tuple[LockedImage, ...], Key(Many(Record(LockedImage), "images"), "")] = ()
     tool: Annotated[tuple[LockedWheel, ...], Key(Many(Record(LockedWheel), "wheels"), "")] = ()
     tool_archive: Annotated[tuple[LockedArchive, ...], Key(Many(Record(LockedArchive), "archives"), "")] = ()
 
@@ -110,6 +123,15 @@ class Lock:
         """The lock with this sysroot in place of the one for the same release."""
         others = tuple(other for other in self.sysroot if other.release != sysroot.release)
         return replace(self, sysroot=(*others, sysroot))
+
+    def image_of(self, release: str) -> LockedImage | None:
+        """What is locked for the image of an L4T release."""
+        return next((image for image in self.image if image.release == release), None)
+
+    def with_image(self, release: str, image: LockedImage | None) -> Lock:
+        """The lock with this image in place of the one for ``release``; None leaves none."""
+        others = tuple(other for other in self.image if other.release != release)
+        return replace(self, image=(*others, image) if image else others)
 
 
 EMPTY_LOCK = Lock(schema=_SCHEMA)
@@ -132,8 +154,9 @@ def parse_lock(text: str, path: Path) -> Lock:
         lock = _sorted(Record(Lock).read(tables, ""))
     except Invalid as invalid:
         raise ConfigError("\n".join(f"{path}: damaged: {problem}" for problem in invalid.args), hint=hint) from None
-    if len({sysroot.release for sysroot in lock.sysroot}) < len(lock.sysroot):
-        raise ConfigError(f"{path}: damaged: two sysroots for one L4T release", hint=hint)
+    for what, entries in (("sysroots", lock.sysroot), ("images", lock.image)):
+        if len({entry.release for entry in entries}) < len(entries):
+            raise ConfigError(f"{path}: damaged: two {what} for one L4T release", hint=hint)
     return lock
 
 
@@ -158,6 +181,9 @@ def render_lock(lock: Lock) -> str:
         lines += _rows("package", sysroot.package)
         lines += _rows("wheel", sysroot.wheel)
         lines += _rows("archive", sysroot.archive)
+    for image in lock.image:
+        lines += ["", "[[image]]", f"release = {toml_text(image.release)}", f"key = {toml_text(image.key)}"]
+        lines += _rows("package", image.package)
     # A key that comes after [[sysroot]] would belong to it, so tools come first.
     lines[2:2] = [*_rows("tool", lock.tool), *_rows("tool_archive", lock.tool_archive)]
     return "\n".join(lines) + "\n"
@@ -199,6 +225,7 @@ def _sorted(lock: Lock) -> Lock:
     return replace(
         lock,
         sysroot=tuple(sorted(sysroots, key=lambda x: x.release)),
+        image=tuple(sorted((replace(x, package=_by_name(x.package)) for x in lock.image), key=lambda x: x.release)),
         tool=_by_name(lock.tool),
         tool_archive=_by_name(lock.tool_archive),
     )

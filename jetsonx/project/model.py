@@ -242,6 +242,36 @@ class ImageSection:
         Texts, Key(values.PATHS, "Files beside the outputs: paths or globs relative to this file.", '["models/**"]')
     ] = ()
     expose: Annotated[Texts, Key(Many(Port(), "ports"), "Ports the program listens on.", "[8080]")] = ()
+    packages: Annotated[
+        Texts,
+        Key(
+            Many(values.PACKAGE, "Debian packages", unique=True),
+            "Packages in the image, with what they depend on and it does not hold yet; unpacked, not installed: their "
+            "maintainer scripts are not run.",
+            '["ca-certificates", "python3-minimal"]',
+        ),
+    ] = ()
+    scripts: Annotated[
+        bool,
+        Key(
+            values.FLAG,
+            "Install the packages with their maintainer scripts, by apt-get in the image under QEMU: in a Dockerfile "
+            "only, on a base that has apt.",
+            "true",
+            goes_with="packages",
+        ),
+    ] = False
+    test: Annotated[
+        Texts,
+        Key(
+            values.WORDS,
+            "A command that has to succeed in the finished image, under QEMU and without a GPU, or the build fails.",
+            '["{name}", "--self-test"]',
+        ),
+    ] = ()
+    test_timeout_s: Annotated[
+        int, Key(Whole(1, 86400), "How long it may take, in seconds.", "60", goes_with="test")
+    ] = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

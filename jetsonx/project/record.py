@@ -20,7 +20,8 @@ class Key:
 
     ``example`` is a TOML value in which ``{name}`` stands for the project's name; ``other_example`` shows a second
     form where there is one. ``default`` says the default in words where the field's own would not tell.
-    ``only_for`` and ``needed_for`` are values of the table's deciding key (``Record.decided_by``).
+    ``only_for`` and ``needed_for`` are values of the table's deciding key (``Record.decided_by``). ``goes_with`` names
+    the key beside it without which it says nothing.
     """
 
     kind: Kind[object]
@@ -30,6 +31,7 @@ class Key:
     default: str = ""
     only_for: tuple[str, ...] = ()
     needed_for: tuple[str, ...] = ()
+    goes_with: str = ""
     name: str = ""
     required: bool = False
 
@@ -87,6 +89,7 @@ class Record(Generic[T]):
         problems += _missing(keys, value, at)
         problems += self._broken_alternatives(value, at)
         problems += self._out_of_place(keys, value, at)
+        problems += _alone(keys, value, at)
         if problems:
             raise Invalid(*problems)
         return self.cls(**found)
@@ -130,6 +133,13 @@ def _missing(keys: Mapping[str, Key], value: Mapping[str, object], at: str) -> I
         if key.required and name not in value:
             where = dotted(at, name)
             yield Problem(path=where, message=f"missing: expected {key.kind.what}", fix=_such_as(key))
+
+
+def _alone(keys: Mapping[str, Key], value: Mapping[str, object], at: str) -> Iterator[Problem]:
+    for name, key in keys.items():
+        if name in value and key.goes_with and not value.get(key.goes_with):
+            fix = _such_as(keys[key.goes_with])
+            yield Problem(path=dotted(at, name), message=f"means nothing without {key.goes_with}", fix=fix)
 
 
 def _such_as(key: Key) -> str:

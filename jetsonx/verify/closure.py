@@ -23,6 +23,9 @@ from jetsonx.verify.versions import newest, numbers
 _SYSTEM = ("lib/aarch64-linux-gnu", "usr/lib/aarch64-linux-gnu", "lib", "usr/lib", "lib64", "usr/lib64")
 """Debian's and Ubuntu's ld.so searches the first four; the others are where the rest of the world has its libraries."""
 
+_GLIBC = ("libc.so.6", "libm.so.6", "libpthread.so.0", "ld-linux-aarch64.so.1")
+"""Libraries of glibc: not every release adds symbols to each, so only together do they tell which it is."""
+
 _CONF = "etc/ld.so.conf"
 _LEGACY_HWCAPS_UNTIL = (2, 37)  # glibc 2.37 dropped the search in "atomics" and its like
 _INCLUDES_MAX = 100
@@ -225,8 +228,8 @@ class Loader:
     @cached_property
     def glibc(self) -> tuple[int, ...]:
         """Version of the C library that will be there: the root's own, else the target's."""
-        libc = self._look_in_plain("libc.so.6") if self._tree.is_root else None
-        found = newest(libc.versions, "GLIBC") if libc is not None else ""
+        parts = [self._look_in_plain(name) for name in _GLIBC] if self._tree.is_root else []
+        found = newest((version for part in parts if part is not None for version in part.versions), "GLIBC")
         return numbers(found or self._profile.glibc)
 
     def _look_in_plain(self, name: str) -> Loaded | None:

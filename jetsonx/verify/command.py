@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -16,10 +16,11 @@ from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError, DownloadError
 from jetsonx.verify.context import Options
-from jetsonx.verify.finding import Finding, Rule, sort_findings
-from jetsonx.verify.judge import UNCHECKED, judge
+from jetsonx.verify.finding import Finding, sort_findings
+from jetsonx.verify.inputs import input_of
+from jetsonx.verify.judge import UNCHECKED, applied_rules, judge
 from jetsonx.verify.profile import Profile, profile_of
-from jetsonx.verify.report import Input, InputLayer, Report
+from jetsonx.verify.report import Input, Report
 from jetsonx.verify.rulebook import load_rules
 
 if TYPE_CHECKING:
@@ -63,13 +64,12 @@ def verify(request: Request, effects: Effects) -> Report:
     waivers = _waivers(request)  # first, so that a mistake in a file does not cost minutes
     baseline = _baseline(request)
     profiles = _Profiles(effects)
+    reading = Reading(deep=request.deep, host_prefixes=request.options.host_prefixes)
     judged: list[tuple[Input, tuple[Profile, ...], tuple[Finding, ...]]] = []
     for job in _jobs(request):
-        tree = load_artifact(
-            job.reference, Reading(deep=request.deep, host_prefixes=request.options.host_prefixes), effects
-        )
-        own = tuple(profiles.of(name) for name in _targets(request, job, tree))
-        judged.append((_input(tree), own, judge(tree, own, request.options)))
+        tree = load_artifact(job.reference, reading, effects)
+        own = profiles.of(_targets(request, job, tree))
+        judged.append((input_of(tree), own, judge(tree, own, request.options)))
     report = _report(request, judged)
     if waivers is not None:
         from jetsonx.verify.waivers import apply_waivers
@@ -153,18 +153,18 @@ def _targets(request: Request, job: _Job, tree: Tree) -> tuple[str, ...]:
 
 
 class _Profiles:
-    """The profile of each target, made once."""
+    """The profiles of targets, each made once."""
 
     def __init__(self, effects: Effects) -> None:
         self._effects = effects
         self._found: dict[str, Profile] = {}
 
-    def of(self, name: str) -> Profile:
-        """The profile of the target called ``name``, from its sysroot where the store has one. Raises ConfigError."""
-        target = resolve_target(load_catalog(), name)
-        if target.name not in self._found:
-            self._found[target.name] = profile_of(target, self._sysroot(target))
-        return self._found[target.name]
+    def of(self, names: Iterable[str]) -> tuple[Profile, ...]:
+        """The profiles of the targets called so, from a sysroot where the store has one. Raises ConfigError."""
+        targets = {target.name: target for target in (resolve_target(load_catalog(), name) for name in names)}
+        for name in targets.keys() - self._found.keys():
+            self._found[name] = profile_of(targets[name], self._sysroot(targets[name]))
+        return tuple(self._found[name] for name in targets)
 
     def _sysroot(self, target: Target) -> Path | None:
         from jetsonx.sysroot.lookup import find_sysroot
@@ -176,26 +176,6 @@ class _Profiles:
         return None if tree.damaged else tree.path
 
 
-def _input(tree: Tree) -> Input:
-    nodes = [node for node in tree.nodes.values() if node.kind == "file"]
-    sizes = [0] * len(tree.layers)
-    for node in nodes:
-        if node.layer is not None and node.layer < len(sizes):
-            sizes[node.layer] += node.size_bytes
-    return Input(
-        name=tree.name,
-        kind=tree.kind,
-        digest=tree.digest,
-        file_count=len(nodes),
-        size_bytes=sum(node.size_bytes for node in nodes),
-        layers=tuple(
-            InputLayer(digest=x.digest, size_bytes=x.size_bytes, files_bytes=size, created_by=x.created_by)
-            for x, size in zip(tree.layers, sizes, strict=True)
-        ),
-        files=tuple(node.facts for node in tree.iter_files() if node.facts is not None),
-    )
-
-
 def _report(request: Request, judged: Sequence[tuple[Input, tuple[Profile, ...], tuple[Finding, ...]]]) -> Report:
     profiles = {profile.name: profile.source for _, own, _ in judged for profile in own}
     several = len(judged) > 1
@@ -205,13 +185,9 @@ def _report(request: Request, judged: Sequence[tuple[Input, tuple[Profile, ...],
         profiles=tuple(profiles.items()),
         inputs=tuple(each for each, _, _ in judged),
         findings=sort_findings(findings),
-        rules=_applied(request.options),
+        rules=applied_rules(request.options),
         unchecked=tuple(_unchecked(request)),
     )
-
-
-def _applied(options: Options) -> tuple[Rule, ...]:
-    return tuple(rule for rule in load_rules().values() if options.wants(rule.id))
 
 
 def _unchecked(request: Request) -> Iterator[str]:

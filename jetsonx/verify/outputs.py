@@ -10,9 +10,10 @@ from jetsonx.artifact.directory import load_directory
 from jetsonx.catalog import Target
 from jetsonx.elf.load import Options as Reading
 from jetsonx.verify.context import Options
+from jetsonx.verify.inputs import input_of
 from jetsonx.verify.judge import UNCHECKED, applied_rules, judge
 from jetsonx.verify.profile import profile_of
-from jetsonx.verify.report import Input, Report
+from jetsonx.verify.report import Report
 
 # A run path of the build directory does not keep a program from running; CMake writes one whenever it links a library
 # of the project's own.
@@ -33,18 +34,9 @@ def check_outputs(root: Path, *, targets: Sequence[Target], sysroot: Path | None
     own = (root, Path.cwd(), *([sysroot] if sysroot is not None else []))
     prefixes = tuple(str(path.absolute()) for path in own)
     options = Options(jit=jit, host_prefixes=prefixes, warn_only=_ONLY_WARNED, ignore=frozenset({"JX403"}))
-    files = tuple(node.facts for node in tree.iter_files() if node.facts is not None)
     return Report(
         targets=tuple(target.name for target in targets),
-        inputs=(
-            Input(
-                name=str(root),
-                kind="directory",
-                file_count=sum(node.kind == "file" for node in tree.nodes.values()),
-                size_bytes=sum(node.size_bytes for node in tree.nodes.values()),
-                files=files,
-            ),
-        ),
+        inputs=(input_of(tree),),
         findings=judge(tree, profiles, options),
         profiles=tuple((profile.name, profile.source) for profile in profiles),
         rules=applied_rules(options),

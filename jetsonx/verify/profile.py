@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
 from jetsonx.catalog import Target
@@ -84,7 +85,7 @@ class Profile:
 
     def is_driver_library(self, name: str) -> bool:
         """True when the driver of the device brings the library of that name."""
-        return any(fnmatchcase(name, PurePosixPath(glob).name) for glob in self.driver_globs)
+        return _pattern(self.driver_globs).fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,12 @@ class DeviceFacts:
 # Words of /proc/cpuinfo (Linux, Documentation/arch/arm64/elf_hwcaps.rst) for the names used here.
 _CPU_FLAGS = {"atomics": "lse", "asimdhp": "fp16", "asimddp": "dotprod", "lrcpc": "lrcpc", "i8mm": "i8mm", "sve": "sve"}
 _CPU_FLAGS |= {"bti": "bti", "paca": "pac"}
+
+
+@lru_cache(maxsize=16)
+def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
+    """One pattern for all: it is asked for every import of every file."""
+    return re.compile("|".join(translate(glob.rpartition("/")[2]) for glob in globs) or "(?!)")
 
 
 def profile_of(target: Target, sysroot: Path | None = None) -> Profile:

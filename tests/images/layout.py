@@ -6,13 +6,18 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_COMPRESS = {"gzip": ("gzip", "-6", "-n", "-c"), "zstd": ("zstd", "-q", "-3", "-c"), "plain": ("cat",)}
-_SUFFIX = {"gzip": "+gzip", "zstd": "+zstd", "plain": ""}
+_COMPRESS = {
+    "gzip": ("gzip", "-6", "-n", "-c"),
+    "fast": ("gzip", "-1", "-n", "-c"),
+    "zstd": ("zstd", "-q", "-3", "-c"),
+    "plain": ("cat",),
+}
+_SUFFIX = {"gzip": "+gzip", "fast": "+gzip", "zstd": "+zstd", "plain": ""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +45,30 @@ def pack_layer(tar: Path, compression: str) -> Blob:
 
 def write_layout(directory: Path, name: str, layers: Sequence[Blob], *, architecture: str = "arm64") -> None:
     """A layout of one image; layers are hard links, so that images share them on disk too."""
+    _begin(directory)
+    _finish(directory, name, _add_image(directory, layers, architecture))
+
+
+def write_platforms(directory: Path, name: str, images: Mapping[str, Sequence[Blob]]) -> None:
+    """A layout of one image for several architectures: an index of the images that ``images`` names by architecture."""
+    _begin(directory)
+    manifests = [_add_image(directory, layers, architecture) for architecture, layers in images.items()]
+    media_type = "application/vnd.oci.image.index.v1+json"
+    content = {"schemaVersion": 2, "mediaType": media_type, "manifests": manifests}
+    _finish(directory, name, _add_json(directory, media_type, content))
+
+
+def _begin(directory: Path) -> None:
     (directory / "blobs/sha256").mkdir(parents=True)
     (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+
+
+def _finish(directory: Path, name: str, top: dict[str, Any]) -> None:
+    named = {**top, "annotations": {"org.opencontainers.image.ref.name": name}}
+    (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
+
+
+def _add_image(directory: Path, layers: Sequence[Blob], architecture: str) -> dict[str, Any]:
     config = _add_json(
         directory,
         "application/vnd.oci.image.config.v1+json",
@@ -66,9 +93,7 @@ def write_layout(directory: Path, name: str, layers: Sequence[Blob], *, architec
         media_type,
         {"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": described},
     )
-    manifest["annotations"] = {"org.opencontainers.image.ref.name": name}
-    manifest["platform"] = {"os": "linux", "architecture": architecture}
-    (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))
+    return {**manifest, "platform": {"os": "linux", "architecture": architecture}}
 
 
 def _add_json(directory: Path, media_type: str, content: dict[str, Any]) -> dict[str, Any]:

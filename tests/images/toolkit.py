@@ -17,7 +17,7 @@ from zipfile import ZipFile, ZipInfo
 from jetsonx.sysroot.stub import declared_functions, write_stub
 from tests.images.layer import Layer
 
-_PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_27_aarch64")
+_PLATFORMS = ("manylinux2014", "manylinux_2_17", "manylinux_2_27")
 _LIBRARIES = "usr/lib/aarch64-linux-gnu"
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE, what a stub of the driver answers
 
@@ -31,15 +31,15 @@ class Toolkit:
     wheels: tuple[str, ...]
 
 
-def fetch_wheels(requirements: Sequence[str], cache: Path) -> list[Path]:
+def fetch_wheels(requirements: Sequence[str], cache: Path, machine: str = "aarch64") -> list[Path]:
     """The wheels of ``name==version`` requirements, from the cache or from the index that pip is set up for."""
     found = []
     for requirement in requirements:
         name, _, version = requirement.partition("==")
-        pattern = f"{name.replace('-', '_')}-{version}-*_aarch64.whl"
+        pattern = f"{name.replace('-', '_')}-{version}-*_{machine}.whl"
         if not any(cache.glob(pattern)):
             argv = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-            argv += ["--only-binary=:all:", *(f"--platform={name}" for name in _PLATFORMS), requirement]
+            argv += ["--only-binary=:all:", *(f"--platform={name}_{machine}" for name in _PLATFORMS), requirement]
             subprocess.run([*argv, "--dest", str(cache)], check=True, capture_output=True)
         found.append(next(cache.glob(pattern)))
     return found
@@ -70,8 +70,12 @@ def add_alternatives(layer: Layer, links: Mapping[str, tuple[str, str]]) -> None
         layer.symlink(f"etc/alternatives/{word}", target)
 
 
-def add_libraries(layer: Layer, wheel: Path, include: str, lib: str, *, programs: str = "") -> None:
+def add_libraries(
+    layer: Layer, wheel: Path, include: str, lib: str, *, programs: str = "", leave_out: str = "(?!)"
+) -> None:
     """A wheel's headers and libraries; with ``programs`` its other directories (bin, nvvm) below that one too.
+
+    ``leave_out``: a regular expression for file names in it that are passed over.
 
     A wheel has ``libx.so.12`` alone; packages have ``libx.so -> libx.so.12 -> libx.so.12.6.77``.
     """
@@ -79,7 +83,7 @@ def add_libraries(layer: Layer, wheel: Path, include: str, lib: str, *, programs
     with ZipFile(wheel) as archive:
         for item in archive.infolist():
             match = re.fullmatch(r"nvidia/\w+/(include|lib|bin|nvvm)/(.+[^/])", item.filename)
-            if match is None or match[2].endswith((".py", ".pyc")):
+            if match is None or match[2].endswith((".py", ".pyc")) or re.match(leave_out, match[2]):
                 continue
             if match[1] == "include":
                 _add_member(layer, archive, item, f"{include}/{match[2]}")

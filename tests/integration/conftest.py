@@ -22,6 +22,8 @@ from jetsonx.sysroot.request import Request
 from jetsonx.sysroot.source import Source
 from tests.integration.arm64 import serve_arm64
 from tests.integration.docker_engine import Engine, serve_engine
+from tests.integration.l4t import serve_devel_image
+from tests.integration.registry import RunningRegistry
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 CLI = (sys.executable, "-m", "jetsonx")
@@ -154,3 +156,12 @@ def arm64(root_rights: None, need: Need) -> Iterator[None]:
     """AArch64 programs start here, in containers too; not for the whole session, for others' tests look at binfmt."""
     with serve_arm64(need("qemu-aarch64-static")):
         yield
+
+
+@pytest.fixture(scope="session")
+def devel_registry(need: Need, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
+    """A registry in nvcr.io's place (``JETSONX_MIRRORS=nvcr.io=URL``) with what Dockerfiles of L4T r39 start from."""
+    for program in ("docker-registry", "skopeo", "mmdebstrap"):
+        need(program)
+    with serve_devel_image(tmp_path_factory.mktemp("devel")) as registry:
+        yield registry

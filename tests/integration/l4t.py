@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.images.build import build_images
+from tests.images.devel import build_devel_image
 from tests.integration.registry import RunningRegistry, serve_registry
 
 REPOSITORY = "nvidia/l4t-jetpack"
+DEVEL = "nvidia/cuda:13.2.1-devel-ubuntu24.04"
+"""What L4T r39's catalog entry and the toolchain images of Dockerfiles name, without its host."""
 
 
 @contextmanager
@@ -19,4 +22,13 @@ def serve_images(folder: Path, tags: Mapping[str, str], *, bench: bool = False) 
     with serve_registry(folder) as registry:
         for tag, name in tags.items():
             registry.push(layouts[name], f"{REPOSITORY}:{tag}", docker=name == "r35.4.1")
+        yield registry
+
+
+@contextmanager
+def serve_devel_image(folder: Path) -> Iterator[RunningRegistry]:
+    """A registry with the stand-in for :data:`DEVEL`: an index of an x86-64 and an arm64 image, 340 MB together."""
+    layout = build_devel_image()
+    with serve_registry(folder) as registry:
+        registry.push(layout, DEVEL)
         yield registry

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +35,11 @@ def find_sshd() -> str | None:
 
 
 @contextlib.contextmanager
-def serve_ssh(tmp: Path, name: str = "jetson") -> Iterator[SshHost]:
-    """Serve SSH on 127.0.0.1 while the block runs; everything it needs lies in ``tmp``."""
+def serve_ssh(tmp: Path, name: str = "jetson", *, environ: Mapping[str, str] | None = None) -> Iterator[SshHost]:
+    """Serve SSH on 127.0.0.1 while the block runs; everything it needs lies in ``tmp``.
+
+    ``environ``: what those who log in find set; it wins over what sshd sets by itself, such as PATH.
+    """
     sshd = find_sshd()
     if sshd is None:
         raise FileNotFoundError("sshd")
@@ -49,7 +52,7 @@ def serve_ssh(tmp: Path, name: str = "jetson") -> Iterator[SshHost]:
     port = _free_port()
     algorithm, public, *_ = (tmp / "host_key.pub").read_text().split()
     (tmp / "known_hosts").write_text(f"[127.0.0.1]:{port} {algorithm} {public}\n")
-    (tmp / "sshd_config").write_text(_sshd_config(tmp, port))
+    (tmp / "sshd_config").write_text(_sshd_config(tmp, port) + _set_env(environ or {}))
     (tmp / "ssh_config").write_text(_ssh_config(tmp, name, port))
     log = tmp / "sshd.log"
     with subprocess.Popen([sshd, "-D", "-f", tmp / "sshd_config", "-E", log]) as server:
@@ -83,6 +86,11 @@ UsePAM no
 StrictModes no
 LogLevel VERBOSE
 """
+
+
+def _set_env(environ: Mapping[str, str]) -> str:
+    words = " ".join(f'"{name}={value}"' for name, value in environ.items())
+    return f"SetEnv {words}\n" if words else ""
 
 
 def _ssh_config(tmp: Path, name: str, port: int) -> str:

@@ -7,6 +7,11 @@ import subprocess
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
+
+# A machine that has other things to do is no reason to fail.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +13,19 @@ from click.testing import CliRunner
 
 from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.cli import cli
-from jetsonx.dockerfile import Dockerfile, Strategy, load_toolchain_images, plan_dockerfile, render_dockerfile
+from jetsonx.dockerfile import (
+    WORKSTATION,
+    Dockerfile,
+    Strategy,
+    load_toolchain_images,
+    plan_dockerfile,
+    render_dockerfile,
+)
 from jetsonx.dockerfile.images import ToolchainImage, pinned
 from jetsonx.dockerfile.plan import resolve_strategy
 from jetsonx.dockerfile.quote import docker_word, json_words, shell_glob, shell_lines, shell_word
 from jetsonx.errors import ConfigError
+from jetsonx.net.mirrors import Mirrors
 from jetsonx.project import Project, parse_project
 from jetsonx.project.lock import EMPTY_LOCK, Lock, LockedSysroot
 from tests.unit.golden import check_golden
@@ -37,10 +47,11 @@ def plan(
     lock: Lock | None = None,
     toolchains: tuple[ToolchainImage, ...] | None = None,
     context: bool = False,
+    mirrors: Mirrors = Mirrors(),  # noqa: B008 - a frozen value
 ) -> Dockerfile:
     found = [resolve_target(load_catalog(), name) for name in targets or ("orin-nano@39.2",)]
     images = load_toolchain_images() if toolchains is None else toolchains
-    return plan_dockerfile(of, found, strategy=strategy, toolchains=images, lock=lock, context=context)
+    return plan_dockerfile(of, found, strategy=strategy, toolchains=images, lock=lock, context=context, mirrors=mirrors)
 
 
 def text(of: Project, *targets: str, strategy: Strategy = "cross", context: bool = False) -> str:
@@ -131,6 +142,30 @@ def test_the_lock_pins_the_image_that_a_sysroot_was_made_of() -> None:
     assert locked.l4t_image == f"{reference}@{DIGEST}"
     other = replace(entry, origin="example.com/mine:1")
     assert plan(project(), "orin-nano@36.3", lock=EMPTY_LOCK.with_sysroot(other)).l4t_image == reference
+
+
+def test_images_are_named_where_the_mirrors_have_them() -> None:
+    of = project(CMAKE, '[image]\nbase = "debian:12"\nentrypoint = ["saxpy"]')
+    table = (("docker.io", "https://harbor.example/v2/hub"), ("nvcr.io", "http://127.0.0.1:5000"))
+    made = plan(of, "orin-nano@36.4", mirrors=Mirrors(table=table))
+    assert made.l4t_image.startswith("127.0.0.1:5000/nvidia/l4t-jetpack:r36.4.0@sha256:34ccf0f3")
+    assert made.toolchain_image == "127.0.0.1:5000/nvidia/cuda:12.6.3-devel-ubuntu22.04"
+    assert made.base_image == "harbor.example/hub/library/debian:12"
+    told = [line for line in render_dockerfile(made).splitlines() if "mirror" in line]
+    assert [line.split(",")[0] for line in told] == [
+        "# Images of docker.io are asked of harbor.example",
+        "# Images of nvcr.io are asked of 127.0.0.1:5000",
+    ]
+
+
+def test_mirrors_of_other_registries_change_nothing() -> None:
+    other = plan(project(), mirrors=Mirrors(table=(("example.com", "http://127.0.0.1:5000"),)))
+    assert other == plan(project())
+
+
+def test_a_mirror_that_an_image_name_cannot_say_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no path before /v2"):
+        plan(project(), mirrors=Mirrors(table=(("nvcr.io", "https://cache.example/nvcr"),)))
 
 
 @pytest.mark.parametrize("release", ["nano@32.7.1", "xavier-nx@34.1.1"])
@@ -239,3 +274,85 @@ def test_command_is_for_one_release(tmp_path: Path) -> None:
     status, message = run(tmp_path, "-t", "orin-nano@36.4", "-t", "orin-nano@39.2")
     assert status == 2
     assert "one L4T release" in message
+
+
+def test_command_names_the_mirror_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = run(tmp_path)
+    monkeypatch.setenv("JETSONX_MIRRORS", "nvcr.io=http://127.0.0.1:5000")
+    assert run(tmp_path) == plain
+    status, printed = run(tmp_path, "--mirrored")
+    assert status == 0
+    assert "nvcr.io/" not in printed
+    assert "FROM 127.0.0.1:5000/nvidia/cuda:13.2.1-devel-ubuntu24.04 AS l4t" in printed
+
+
+PACKAGES = 'entrypoint = ["saxpy"]\npackages = ["ca-certificates", "python3-minimal"]'
+TEST = 'test = ["saxpy", "it\'s $HOME", "say \\"x\\"", "<<EOF", "two\\nlines"]\ntest_timeout_s = 60'
+BASE = 'base = "nvcr.io/nvidia/l4t-base:r36.2.0"'
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "strategy"),
+    [
+        ("packages-minimal", f"{PACKAGES}\n{TEST}", "cross"),
+        ("packages-minimal-emulate", f"{PACKAGES}\n{TEST}", "emulate"),
+        ("packages-base", f"{PACKAGES}\n{TEST}\n{BASE}", "cross"),
+        ("packages-scripts", f'{PACKAGES}\n{TEST}\n{BASE}\nscripts = true\nuser = "1000"', "cross"),
+        ("packages-untested", f"{PACKAGES}\n{BASE}", "cross"),
+    ],
+)
+def test_packages_and_test_of_the_image(name: str, image: str, strategy: Strategy) -> None:
+    made = text(project(CMAKE, f"[image]\n{image}"), "orin-nano@36.4", strategy=strategy)
+    assert "\n\n\n" not in made
+    assert not [line for line in made.splitlines() if line != line.rstrip()]
+    check_golden(f"dockerfile/{name}.txt", made)
+
+
+def test_the_image_takes_its_files_from_a_stage_that_needs_the_test() -> None:
+    made = text(project(CMAKE, f"[image]\n{PACKAGES}\n{TEST}"))
+    assert made.endswith("FROM settings\nCOPY --from=tested /rootfs/ /\n")
+    tested = made[made.index("AS tested") :]
+    assert "RUN --mount=type=bind,from=test,target=/tested true" in tested
+    [words] = [line for line in made.splitlines() if line.startswith('    ["/jetsonx-limit"')]
+    assert json.loads(words)[1:] == ["60", "/opt/saxpy/saxpy", "it's $HOME", 'say "x"', "<<EOF", "two\nlines"]
+
+
+def test_a_named_context_has_no_package_sources_of_its_own() -> None:
+    made = text(project(CMAKE, f"[image]\n{PACKAGES}"), context=True)
+    assert "AS l4t\n" in made
+    assert "from=l4t,target=/l4t,rw" in made
+
+
+def test_packages_that_are_asked_for_are_not_taken_as_there() -> None:
+    made = text(project(CMAKE, '[image]\nentrypoint = ["saxpy"]\npackages = ["dpkg"]'))
+    assert "'Package: debconf'" in made
+    assert "'Package: dpkg'" not in made
+
+
+def test_scripts_need_a_base_with_apt() -> None:
+    with pytest.raises(ConfigError, match=r"image\.scripts: the base \"minimal\" has no apt-get"):
+        text(project(CMAKE, f"[image]\n{PACKAGES}\nscripts = true"))
+
+
+@pytest.mark.parametrize("system", ["cuda", "cmake", "make"])
+def test_the_same_project_for_a_workstation(system: str) -> None:
+    builds = {"cuda": 'system = "cuda"', "cmake": CMAKE, "make": 'system = "make"\noutputs = ["saxpy"]'}
+    made = render_dockerfile(workstation(project(builds[system])))
+    check_golden(f"dockerfile/workstation-{system}.txt", made)
+    assert not {"aarch64", "arm64", "sbsa", "QEMU"} & set(re.findall(r"\w+", made))
+
+
+def test_cuda_11_4_has_no_word_for_all_gpus() -> None:
+    with pytest.raises(ConfigError, match=r"CUDA 11\.4 cannot make code for every GPU"):
+        workstation(project(), "orin-nano@35.6.1")
+
+
+def test_jammys_cmake_is_too_old_for_that_word() -> None:
+    assert "'cmake==3.31.*'" in render_dockerfile(workstation(project(), "orin-nano@36.4"))
+    assert "'cmake==3.31.*'" not in text(project(), "orin-nano@36.4")
+
+
+def workstation(of: Project, target: str = "orin-nano@39.2") -> Dockerfile:
+    found = [resolve_target(load_catalog(), target)]
+    images = load_toolchain_images()
+    return plan_dockerfile(of, found, strategy="native", toolchains=images, machine=WORKSTATION)

@@ -31,8 +31,9 @@ from jetsonx.host.facts import (
 )
 from jetsonx.host.judge_machine import PIP_MIN, place_name
 from jetsonx.host.mend import PACKAGES, resolve_package
+from jetsonx.host.nodes import load_instances
 from jetsonx.host.probe import parse_policy
-from jetsonx.host.probe_docker import load_nodes, parse_info
+from jetsonx.host.probe_docker import parse_info
 from jetsonx.runner import Command, Completed, Runner
 from jetsonx.toml import load_toml
 
@@ -352,13 +353,15 @@ def test_podman_under_docker_s_name_is_said() -> None:
 def test_a_native_node_is_another_machine_pinned_to_arm64(
     endpoint: str, platforms: tuple[str, ...], is_native: bool
 ) -> None:
-    node = Node(builder="jetson", endpoint=endpoint, platforms=platforms)
+    node = Node(name="jetson0", builder="jetson", driver="docker-container", endpoint=endpoint, platforms=platforms)
     facts = replace(FULL, docker=replace(ENGINE, nodes=(node,)))
     assert abilities(facts)["native"] is is_native
 
 
 def test_a_native_build_needs_no_engine_here() -> None:
-    node = Node(builder="jetson", endpoint="ssh://jetson", platforms=("linux/arm64",))
+    node = Node(
+        name="jetson0", builder="jetson", driver="docker-container", endpoint="ssh://jetson", platforms=("linux/arm64",)
+    )
     assert abilities(replace(FULL, docker=replace(SILENT, nodes=(node,))))["native"]
 
 
@@ -608,10 +611,12 @@ def test_nodes_are_read_from_buildx_s_files(tmp_path: Path) -> None:
     (instances / "half").write_text('{"Name": "half", "Nodes": [')
     (instances / "other").write_bytes(b"\xff\xfe[]")
     (instances / "directory").mkdir()
-    first, *rest = load_nodes(tmp_path)
-    assert first == Node(builder="jetson", endpoint="ssh://jetson", platforms=("linux/arm64",))
-    assert [node.is_remote for node in rest] == [False, False]
-    assert load_nodes(tmp_path / "nowhere") == ()
+    first, *rest = load_instances(tmp_path)
+    assert first == Node(
+        name="jetson0", builder="jetson", driver="docker-container", endpoint="ssh://jetson", platforms=("linux/arm64",)
+    )
+    assert [node.is_remote for node in rest] == [False]
+    assert load_instances(tmp_path / "nowhere") == ()
 
 
 def completed(tail: str, status_: int = 0) -> Completed:

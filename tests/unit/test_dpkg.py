@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jetsonx.packages.dpkg import parse_stanza, parse_status, with_installed
+from jetsonx.packages.dpkg import held_stanza, is_installed, parse_stanza, parse_status, scripts_stanzas, with_installed
 
 STATUS = """\
 Package: libc6
@@ -54,3 +54,25 @@ def test_an_empty_status_file_takes_a_package() -> None:
 
 def test_damaged_text_gives_nothing() -> None:
     assert parse_status("garbage\n\n: :\n\nStatus: install ok installed\n") == {}
+
+
+def test_a_package_that_is_held_needs_nothing() -> None:
+    control = (
+        "Package: libc6\nArchitecture: arm64\nVersion: 2.36\nDepends: libgcc-s1\nProvides: a, b (= 2)\nEssential: yes\n"
+    )
+    text = held_stanza(control)
+    assert text.splitlines()[:2] == ["Package: libc6", "Status: install ok installed"]
+    assert parse_status(text) == {"libc6": "2.36", "a": "", "b": ""}
+    assert "libgcc-s1" not in text
+
+
+def test_what_only_scripts_need_is_taken_as_there_unless_asked_for() -> None:
+    known = parse_status("\n".join(scripts_stanzas(())))
+    assert set(known) == {"dpkg", "debconf", "debconf-2.0"}
+    assert "dpkg" not in parse_status("\n".join(scripts_stanzas(("dpkg=1.21", "x"))))
+
+
+def test_a_version_that_is_asked_for_has_to_be_the_one() -> None:
+    assert is_installed("a", {"a": "1"})
+    assert is_installed("a=1", {"a": "1"})
+    assert not is_installed("a=2", {"a": "1"})

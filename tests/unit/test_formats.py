@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jetsonx.verify.finding import Finding, fingerprint
 from jetsonx.verify.formats.render import FORMATS, Format, render
@@ -44,6 +46,21 @@ def test_no_format_lets_a_name_move_the_cursor(style: Format) -> None:
     assert "\x1b" not in text
     if style not in {"json", "sarif"}:  # those escape it, or leave it to the program that reads them
         assert "\u202e" not in text
+
+
+@given(name=st.text(max_size=40), message=st.text(max_size=40))
+@settings(max_examples=25, deadline=None)
+def test_any_name_is_only_text(name: str, message: str) -> None:
+    finding = replace(NEWER, path=name, message=message, fix=message, detail=name, artifact=name)
+    report = replace(REPORT, findings=(finding,), waived=(replace(REPORT.waived[0], finding=finding, reason=message),))
+    assert json.loads(render(report, "json"))["findings"][0]["path"] == name
+    assert len(json.loads(render(report, "sarif"))["runs"][0]["results"]) == 3
+    assert len(list(ElementTree.fromstring(render(report, "junit")))) == len(RULES)
+    page = Page()
+    page.feed(render(report, "html"))
+    assert (page.open, page.links, page.tags.count("svg")) == ([], [], 2)
+    for style in ("text", "markdown", "html", "junit"):
+        assert all(line.isprintable() or line.strip("\n") == "" for line in render(report, style).split("\n"))
 
 
 def test_colour_only_when_asked_for() -> None:

@@ -15,6 +15,7 @@ from jetsonx.errors import ConfigError, HostError
 from jetsonx.project.lock import (
     EMPTY_LOCK,
     Lock,
+    LockedImage,
     LockedPackage,
     LockedSysroot,
     LockedWheel,
@@ -85,9 +86,9 @@ def test_the_order_of_the_contents_does_not_matter() -> None:
 
 
 WORDS = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12)
-PATHS = st.lists(WORDS.filter(lambda word: word not in (".", "..") and "/" not in word), min_size=1, max_size=3).map(
-    "/".join
-)
+# A name with ** is a glob that goes into directories, and no path of a file.
+NAMES = WORDS.filter(lambda word: word not in (".", "..") and "/" not in word and "**" not in word)
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 PACKAGES = st.builds(
     LockedPackage, name=WORDS, version=WORDS, sha256=DIGESTS, size_bytes=st.integers(0, 2**63 - 1), filename=PATHS
@@ -101,10 +102,12 @@ SYSROOTS = st.builds(
     package=st.lists(PACKAGES, max_size=3).map(tuple),
     wheel=st.lists(WHEELS, max_size=2).map(tuple),
 )
+IMAGES = st.builds(LockedImage, release=WORDS, key=WORDS, package=st.lists(PACKAGES, max_size=2).map(tuple))
 LOCKS = st.builds(
     Lock,
     schema=st.just(1),
     sysroot=st.lists(SYSROOTS, max_size=2, unique_by=lambda sysroot: sysroot.release).map(tuple),
+    image=st.lists(IMAGES, max_size=2, unique_by=lambda image: image.release).map(tuple),
     tool=st.lists(WHEELS, max_size=3).map(tuple),
 )
 
@@ -117,7 +120,8 @@ def is_same(one: Lock, other: Lock) -> bool:
             root.release: (root.key, root.suite, sorted(map(repr, root.package)), sorted(map(repr, root.wheel)))
             for root in lock.sysroot
         }
-        return roots, sorted(map(repr, lock.tool))
+        images = {image.release: (image.key, sorted(map(repr, image.package))) for image in lock.image}
+        return roots, images, sorted(map(repr, lock.tool))
 
     return contents(one) == contents(other)
 
@@ -220,3 +224,22 @@ def test_a_directory_in_the_way_is_an_error_not_a_traceback(tmp_path: Path) -> N
     for missing in ("no", "file"):
         with pytest.raises(HostError, match="cannot write"):
             write_lock(tmp_path / missing / "jetsonx.lock", LOCK)
+
+
+def test_packages_of_images_come_last_and_back() -> None:
+    images = (LockedImage(release="39.2.0", key="k", package=(STDCXX, LIBC)), LockedImage(release="36.4.3", key="k"))
+    text = render_lock(replace(LOCK, image=images))
+    assert text.startswith(render_lock(LOCK))
+    assert text[len(render_lock(LOCK)) :].startswith('\n[[image]]\nrelease = "36.4.3"\nkey = "k"\n\n[[image]]\n')
+    read = parse_lock(text, FILE)
+    assert read.image_of("39.2.0") == LockedImage(release="39.2.0", key="k", package=(LIBC, STDCXX))
+    assert read.with_image("39.2.0", None).image_of("39.2.0") is None
+    assert read.image_of("38.2") is None
+
+
+def test_two_images_of_one_release_are_damage() -> None:
+    text = render_lock(
+        replace(LOCK, image=(LockedImage(release="39.2.0", key="k"), LockedImage(release="39.2.0", key="l")))
+    )
+    with pytest.raises(ConfigError, match="two images for one L4T release"):
+        parse_lock(text, FILE)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jetsonx.build.docker import render_ignore
 from jetsonx.build.output import claim_output
 from jetsonx.errors import ConfigError, HostError
 
@@ -33,3 +34,10 @@ def test_a_place_that_cannot_be_is_said(tmp_path: Path) -> None:
     with pytest.raises((HostError, ConfigError)) as error:
         claim_output(tmp_path / "file/out")
     assert str(tmp_path / "file/out") in error.value.message
+
+
+def test_the_build_context_leaves_out_what_is_made(tmp_path: Path) -> None:
+    assert render_ignore(tmp_path, tmp_path / "out").splitlines() == ["/out", ".git", ".hg", ".svn", ".venv"]
+    (tmp_path / ".dockerignore").write_text("# mine\nmodels\n")
+    assert render_ignore(tmp_path, tmp_path / "a/[b]*").splitlines()[:3] == ["# mine", "models", "/a/\\[b]\\*"]
+    assert "/" not in render_ignore(tmp_path, tmp_path.parent / "elsewhere").replace("models", "")

@@ -195,7 +195,13 @@ def test_all_problems_are_reported_together_with_file_and_key() -> None:
         ("image", 'workdir = "data"', "image.workdir: expected an absolute path in the image"),
         ("deploy", 'devices = ["-oProxyCommand=x"]', "deploy.devices[0]: expected an SSH address"),
         ("deploy", 'restart = "allways"', 'did you mean "always"?'),
+        ("image", 'packages = ["-oAPT::Get=1"]', "image.packages[0]: expected a Debian package"),
+        ("image", 'test = ["app", ""]', "image.test[1]: expected a string that is not empty"),
+        ("image", 'test = ["app"]\ntest_timeout_s = 0', "image.test_timeout_s: expected a whole number from 1 to"),
         # keys that go together
+        ("image", "scripts = true", 'image.scripts: means nothing without packages; for example packages = ["ca-'),
+        ("image", "packages = []\nscripts = true", "image.scripts: means nothing without packages"),
+        ("image", "test_timeout_s = 3", "image.test_timeout_s: means nothing without test"),
         ("target", 'l4t = "39.2"', "target.modules: missing: l4t goes with it; expected modules and l4t, or targets"),
         ("target", 'modules = ["nano"]', "target.l4t: missing: modules goes with it"),
         ("target", 'l4t = "39"\ntargets = ["nano@32"]', "target: expected either modules and l4t, or targets"),

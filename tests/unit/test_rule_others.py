@@ -123,6 +123,18 @@ def test_interpreters_of_scripts(line: str, why: str) -> None:
     assert (why in only(tuple(found)).message) if why else not found
 
 
+def test_scripts_of_one_missing_interpreter_are_one_finding() -> None:
+    files: dict[str, object] = {f"opt/tool{n}": script("#!/usr/bin/perl") for n in range(3)}
+    finding = only(check(make_root({"bin/sh": PROGRAM, **files})))
+    assert (finding.path, finding.severity) == ("opt/tool0", "warning")
+    assert finding.message.endswith("which is not in the image, and so are 2 other scripts")
+
+
+def test_shell_scripts_where_there_is_no_shell_are_leftovers() -> None:
+    assert only(check(make_root({"etc/init.d/x": script("#!/bin/sh")}))).severity == "note"
+    assert only(check(make_root({"etc/init.d/x": script("#!/usr/bin/perl")}))).severity == "warning"
+
+
 def test_scripts_nobody_starts_are_not_judged() -> None:
     files = {
         "usr/share/doc/x/example": script("#!/usr/bin/perl"),

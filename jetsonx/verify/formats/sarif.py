@@ -84,7 +84,9 @@ def _address(source: str) -> str:
 
 def _result(report: Report, finding: Finding, index: Mapping[str, int]) -> dict[str, object]:
     same = fingerprint(finding.rule, finding.path, finding.detail)
-    text = f"{finding.message}{for_targets(report, finding)}"
+    several = len(report.inputs) > 1 and finding.artifact
+    origin = f"{finding.artifact}: " if several else ""
+    text = f"{origin}{finding.message}{for_targets(report, finding)}"
     location = {"artifactLocation": {"uri": _uri(report, finding)}, "region": {"startLine": 1}}
     return {
         "ruleId": finding.rule,

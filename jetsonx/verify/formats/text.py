@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from jetsonx.verify.finding import Severity
 from jetsonx.verify.formats.words import (
     Group,
+    counted,
     describe_file,
     describe_gone,
     describe_input,
@@ -19,7 +20,8 @@ from jetsonx.verify.formats.words import (
 from jetsonx.verify.report import Report
 
 _FILES_DESCRIBED = 12
-_SHOWN = 8
+_SHOWN: dict[Severity, int] = {"error": 8, "warning": 8, "note": 3}
+_ASIDE_SHOWN = 8
 _COLOURS: dict[Severity, str] = {"error": "1;31", "warning": "1;33", "note": "1;36"}
 _BOLD, _DIM, _GOOD = "1", "2", "1;32"
 
@@ -41,9 +43,9 @@ def render_text(report: Report, *, colour: bool = False, everything: bool = Fals
         lines += _group_lines(report, group, colour=colour, everything=everything)
     lines += _aside(report, everything=everything)
     checked = sum(file.kind != "other" for file in report.files)
-    what = f"checked {checked:,} file{'' if checked == 1 else 's'} for {', '.join(report.targets)}: "
+    what = " for ".join(part for part in (f"checked {counted(checked, 'file')}", ", ".join(report.targets)) if part)
     verdict = report.verdict
-    return [*lines, what + paint(total(report), _GOOD if verdict == "ok" else _COLOURS[verdict])]
+    return [*lines, f"{what}: " + paint(total(report), _GOOD if verdict == "ok" else _COLOURS[verdict])]
 
 
 def _group_lines(report: Report, group: Group, *, colour: bool, everything: bool) -> Iterator[str]:
@@ -53,11 +55,12 @@ def _group_lines(report: Report, group: Group, *, colour: bool, everything: bool
     count = f" ({len(findings):,})" if len(findings) > 1 else ""
     yield ""
     yield paint(f"{group.severity} {group.rule}", _COLOURS[group.severity]) + paint(f"{title}{count}", _BOLD)
-    for finding in findings if everything else findings[:_SHOWN]:
+    shown = len(findings) if everything else _SHOWN[group.severity]
+    for finding in findings[:shown]:
         message = plain(finding.message) + for_targets(report, finding)
         yield f"  {plain(where(report, finding))}: {message}"
-    if not everything and len(findings) > _SHOWN:
-        yield paint(f"  … and {len(findings) - _SHOWN:,} more (jetsonx -v verify shows all)", _DIM)
+    if len(findings) > shown:
+        yield paint(f"  … and {len(findings) - shown:,} more (jetsonx -v verify shows all)", _DIM)
     if group.fix:
         yield f"  mend: {plain(group.fix)}"
 
@@ -67,13 +70,13 @@ def _aside(report: Report, *, everything: bool) -> Iterator[str]:
     if not (report.findings or report.waived or report.gone or report.unchecked):
         return
     yield ""
-    for waived in report.waived if everything else report.waived[:_SHOWN]:
+    for waived in report.waived if everything else report.waived[:_ASIDE_SHOWN]:
         finding = waived.finding
         until = f" until {waived.expiry}" if waived.expiry else ""
         yield f"waived {finding.rule} {plain(where(report, finding))}{until}: {plain(waived.reason)}"
-    if not everything and len(report.waived) > _SHOWN:
-        yield f"… and {len(report.waived) - _SHOWN:,} more waived"
-    for gone in report.gone if everything else report.gone[:_SHOWN]:
+    if not everything and len(report.waived) > _ASIDE_SHOWN:
+        yield f"… and {len(report.waived) - _ASIDE_SHOWN:,} more waived"
+    for gone in report.gone if everything else report.gone[:_ASIDE_SHOWN]:
         yield f"gone from the baseline: {describe_gone(gone)}"
     if report.unchecked:
         yield "not checked: " + "; ".join(report.unchecked)

@@ -16,6 +16,9 @@ _NAMED = 8  # symbols in a message
 _FROM_HOST = re.compile(r"_?Py|PL_|Perl_|perl_|boot_|ps_|rb_|lua|napi_|R_|Rf_")
 """What interpreters and debuggers give to the modules they load, which therefore name no library for it."""
 
+_PLUG_IN = re.compile(r"(usr/)?lib/(aarch64-linux-gnu/)?(?!aarch64-linux-gnu/|python)[^/]+/")
+"""Below the system's library directories, where distributions put plug-ins with libraries that are only recommended."""
+
 _CUDA_NAMES = re.compile(
     r"(lib(?:cudart|cublas|cublasLt|cufft|cufftw|curand|cusolver|cusolverMg|cusparse|nvrtc|nvJitLink|nvjpeg|npp\w+"
     r"|cudnn\w*|cupti|nvinfer\w*|nvonnxparser|nccl))\.so\.(\d[\d.]*)"
@@ -43,6 +46,7 @@ def _judge_needed(context: Context, node: Node, closure: Closure) -> Iterator[Fi
         if context.tree.is_root and (asker or not _is_missing_anywhere(context, node, name)):
             continue
         through = f" (for {asker})" if asker else ""
+        is_plug_in = context.tree.is_root and _PLUG_IN.match(node.path) and node.path not in context.started
         fix = None
         if "/" in name:
             fix = f"that library has no name of its own: link it with -Wl,-soname,{PurePosixPath(name).name}"
@@ -53,6 +57,7 @@ def _judge_needed(context: Context, node: Node, closure: Closure) -> Iterator[Fi
             "JX301",
             node,
             f"needs {name}{through}, which is not {places}, nor brought by the driver",
+            severity="note" if is_plug_in else "error",
             fix=fix,
             detail=f"{name}{through}",
             library=name,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from jetsonx.artifact.tree import Node
 from jetsonx.elf.facts import ElfFacts
 from jetsonx.verify.context import Context
-from jetsonx.verify.finding import Finding
+from jetsonx.verify.finding import Finding, Severity
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # what Docker sets when an image does not
-_SHARE = ("usr/share/", "usr/local/share/", "usr/src/")  # examples and templates, which nobody starts from there
+_NOT_STARTED = re.compile(r"usr/(local/)?(share|src)/|(.*/)?python[0-9.]*/|.*\.py$")
+"""Examples, templates and modules, which nobody starts from there although they may be executable."""
+
+_SHELL = re.compile(r"(^|/)(ba|da)?sh\b")
 
 _ANY_ALIGNMENT = (2, 35)  # the first glibc that maps segments by their own alignment
 _STATIC_TLS = ((2, 32), 1664, 512)
@@ -82,19 +86,36 @@ def _judge_tls(context: Context) -> Iterator[Finding]:
 
 
 def _judge_scripts(context: Context) -> Iterator[Finding]:
+    """One finding for each interpreter that is missing: a distribution has dozens of scripts for one shell.
+
+    A root file system without any shell has leftovers of packages, which nobody means to start: a note.
+    """
+    lost: dict[tuple[str, str], list[Node]] = {}
     for node, facts in context.files:
-        if facts.kind != "script" or not node.mode & 0o111 or node.path.startswith(_SHARE):
+        if facts.kind != "script" or not node.mode & 0o111 or _NOT_STARTED.match(node.path):
             continue
-        words = facts.interpreter_line.removeprefix("#!").split()
-        if not words:
-            continue
-        name = words[0]
-        why = _why_not(context, name)
-        if not why and name.rpartition("/")[2] == "env" and (asked := _command_of_env(words[1:])):
-            name = f"{asked} (by env)"
-            why = _why_not_on_path(context, asked)
+        name, why = _interpreter_of(context, facts.interpreter_line)
         if why:
-            yield context.find("JX104", node, f"is started by {name}, which {why}", detail=name)
+            lost.setdefault((name, why), []).append(node)
+    has_shell = not _why_not(context, "/bin/sh")
+    for (name, why), nodes in lost.items():
+        others = len(nodes) - 1
+        more = f", and so are {others} other scripts" if others > 1 else ", and so is another script" if others else ""
+        is_leftover = not has_shell and _SHELL.search(name) is not None
+        severity: Severity = "note" if is_leftover else "warning"
+        message = f"is started by {name}, which {why}{more}"
+        yield context.find("JX104", nodes[0], message, severity=severity, detail=name)
+
+
+def _interpreter_of(context: Context, line: str) -> tuple[str, str]:
+    """What starts a script with this first line, and why that will not do ("" when it will)."""
+    words = line.removeprefix("#!").split()
+    if not words:
+        return "", ""
+    why = _why_not(context, words[0])
+    if not why and words[0].rpartition("/")[2] == "env" and (asked := _command_of_env(words[1:])):
+        return f"{asked} (by env)", _why_not_on_path(context, asked)
+    return words[0], why
 
 
 def _command_of_env(words: list[str]) -> str:

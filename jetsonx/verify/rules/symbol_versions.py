@@ -88,6 +88,10 @@ def _what_is_there(context: Context, need: VersionNeed, closure: Closure) -> str
     where = f"{loaded.path} in {context.whose}" if loaded.where == "tree" and context.tree.is_root else context.whose
     family = next((name for name in ("GLIBC", "GLIBCXX") if version_number(need.version, name)), "")
     ceiling = newest(loaded.versions, family) if family else ""
+    if (
+        ceiling and loaded.where == "target"
+    ):  # where a library has no symbol of the newest version, it is still that new
+        ceiling = {"GLIBC": context.profile.glibc, "GLIBCXX": context.profile.glibcxx.removeprefix("GLIBCXX_")}[family]
     if ceiling:
         return f"{where} has {family}_{ceiling}"
     return f"{loaded.source if loaded.where == 'target' else where} does not define it"
