@@ -12,6 +12,8 @@ from jetsonx.errors import ConfigError, HostError
 from jetsonx.runner import Command
 
 _STEP = 1 << 20
+_UNKNOWN = ("no such image", "not found", "invalid reference", "reference does not exist")
+"""What engines of several generations say of an image that they do not have."""
 
 
 def load_image(image: str, name: str, options: Options, effects: Effects) -> Tree:
@@ -42,7 +44,7 @@ def load_image(image: str, name: str, options: Options, effects: Effects) -> Tre
 
 def _refused(name: str, image: str, words: str) -> ConfigError | HostError:
     said = words.lower()
-    if "no such image" in said or "not found" in said or "invalid reference" in said:
+    if any(word in said for word in _UNKNOWN):
         return ConfigError(
             f"{name}: Docker's engine has no such image", hint=f"`docker images` lists what it has; docker pull {image}"
         )

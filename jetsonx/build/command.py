@@ -79,7 +79,7 @@ def _load(result: Result, options: DockerOptions, effects: Effects) -> Result:
 
     engine = load_engine(effects.runner, os.environ, context=options.context)
     effects.console.say(f"loading the image into {engine.name}")
-    Images(engine).load(result.out / "image")
+    Images(engine, effects.runner).load(result.out / "image")
     return replace(result, tags=(result.reference,))
 
 

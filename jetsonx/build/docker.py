@@ -189,7 +189,7 @@ def _make_image(plan: DockerPlan, effects: Effects) -> tuple[Image, bool]:
     run_build(endpoint, plan.image_build, what=what, runner=runner, console=console)
     if plan.options.push:
         run_build(endpoint, plan.push_build, what=f"pushing {plan.tag}", runner=runner, console=console)
-    images = Images(plan.engine)
+    images = Images(plan.engine, runner)
     made = images.find(plan.tag)
     if made is None:
         raise BuildError(

@@ -19,10 +19,10 @@ class Options:
     """What is judged, and how strictly.
 
     ``allow_minor``: machine code for a lower SM of the same generation is only warned about (JX702). ``jit``: that the
-    device compiles PTX at the first start is accepted, else it is an error (JX703). ``hardening``: judge JX502 to
-    JX505 too. ``host_prefixes`` are directories of the build machine that no file may name. ``only`` and ``ignore``
-    hold ids of rules or names of families: judge only these (also those that are off by default), leave these out.
-    ``warn_only``: ids of rules whose errors count as warnings.
+    device compiles PTX at the first start is accepted, else it is an error (JX703). ``hardening``: judge JX402
+    and JX502 to JX505 too. ``host_prefixes`` are directories of the build machine that no file may name. ``only`` and
+    ``ignore`` hold ids of rules or names of families: judge only these (also those that are off by default), leave
+    these out. ``warn_only``: ids of rules whose errors count as warnings.
     """
 
     allow_minor: bool = False
@@ -45,7 +45,7 @@ class Options:
         return row.is_default or asked
 
 
-_HARDENING = {"JX502", "JX503", "JX504", "JX505"}
+_HARDENING = {"JX402", "JX502", "JX503", "JX504", "JX505"}
 
 
 class Context:

@@ -265,3 +265,24 @@ def test_no_permission_on_the_socket(engine_26: Engine, sample: Sample) -> None:
     assert "no permission on" in done.stderr
     assert "1. the socket belongs to" in done.stderr
     assert "3. this session began" in done.stderr
+
+
+def test_a_sysroot_of_the_releases_image_is_a_named_context(
+    engine_26: Engine, engine_20: Engine, jetsonx: Run, sample: Sample, env: Mapping[str, str], tmp_path: Path
+) -> None:
+    project = sample("vector-add")
+    own = {**env, "JETSONX_CACHE": str(tmp_path / "cache")}
+    build = ("build", project, "--engine", "docker", *TARGET)
+    stage = jetsonx(*build, "--dry-run", env={**engine_26.env, **own})
+    assert "sysroot: by a stage, from the release's image" in stage.out
+    pulled = jetsonx("-q", "sysroot", "pull", TARGET[1], "--from", "image", env=own)
+    assert pulled.status == 0, pulled.err
+    place = pulled.out.strip()
+
+    planned = jetsonx(*build, "--dry-run", env={**engine_26.env, **own})
+    assert f"--build-context sysroot={place} " in planned.out
+    assert "--build-context" not in jetsonx(*build, "--dry-run", env={**engine_20.env, **own}).out
+    built = jetsonx(*build, env={**engine_26.env, **own}, timeout_s=900)
+    assert built.status == 0, built.err
+    ran = engine_26.docker("run", "--rm", "--platform=linux/arm64", "vector-add:0.1.0", "--self-test")
+    assert ran.out.startswith("CPU reference: ok")

@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 
 from tests.integration.conftest import SAMPLES, Need, Run
+from tests.integration.docker_engine import Engine
 
 ORIN = "orin-nano@39.2.0"
 
@@ -135,3 +136,24 @@ def test_diff_of_two_forms_and_of_two_builds(
     assert value["added"] == [{"path": "notes", "size_bytes": 3}]
     (change,) = value["changed"]
     assert change["what"][:2] == ["content", "mode 755 -> 700"]
+
+
+@pytest.mark.parametrize("name", ["engine_20", "engine_26_containerd"])
+def test_an_image_of_the_engine_is_read_as_the_engine_saves_it(
+    name: str, request: pytest.FixtureRequest, shipped: dict[str, str], jetsonx: Run
+) -> None:
+    engine: Engine = request.getfixturevalue(name)
+    archive = shipped["archive"].removeprefix("docker-archive:")
+    loaded = engine.docker("load", "--input", archive).out.split()[-1]
+    try:
+        ran = jetsonx("verify", f"docker:{loaded}", "--format", "json", env=engine.env)
+        report = json.loads(ran.out)
+        assert (ran.status, report["targets"]) == (0, [ORIN])
+        assert report["inputs"][0]["kind"] == "docker"
+        assert "opt/vector-add/vector-add" in {file["path"] for file in report["files"]}
+        assert jetsonx("diff", f"docker:{loaded}", shipped["oci"], env=engine.env).status == 0
+    finally:
+        engine.docker("image", "rm", loaded)
+    gone = jetsonx("verify", f"docker:{loaded}", env=engine.env)
+    assert gone.status == 2
+    assert "no such image" in gone.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from jetsonx.verify.context import Options
 from jetsonx.verify.rulebook import load_rules
 
 PAGE = Path(__file__).parents[2] / "docs/verify.md"
@@ -23,3 +24,8 @@ def test_the_page_lists_every_rule() -> None:
         PAGE.write_text(before + START + table + END + after)
         return
     assert listed == table
+
+
+def test_every_rule_can_be_asked_for_on_the_command_line() -> None:
+    asked = Options(hardening=True, host_prefixes=("/home/me",))
+    assert [rule for rule in load_rules() if not asked.wants(rule)] == []
