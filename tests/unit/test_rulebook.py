@@ -36,7 +36,7 @@ def test_what_is_off_unless_asked_for() -> None:
     off = {"JX402", "JX403", "JX502", "JX503", "JX504", "JX505"}
     assert set(RULES) - {rule.id for rule in applied_rules(Options())} == off
     asked = applied_rules(Options(hardening=True, host_prefixes=("/work",)))
-    assert set(RULES) - {rule.id for rule in asked} == {"JX402"}
+    assert {rule.id for rule in asked} == set(RULES)
     assert [rule.id for rule in applied_rules(Options(only=frozenset({"JX402"})))] == ["JX402"]
     assert "JX701" not in {rule.id for rule in applied_rules(Options(ignore=frozenset({"device"})))}
 
