@@ -8,15 +8,10 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import tarfile
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-
-from filelock import FileLock
 
 from jetsonx.artifact.load import Options, load_artifact
 from jetsonx.artifact.tree import Tree
@@ -27,32 +22,8 @@ from jetsonx.elf.load import BRIEF, load_file, parse_elf, read_elf
 from jetsonx.runner import Runner
 from jetsonx.store.store import Store
 from tests.elf import oracles
-from tests.images.rootfs import make_rootfs
+from tests.elf.real import CACHE, CUOBJDUMP, cuda_libraries, fetched, root_tar
 from tests.integration.conftest import Need
-
-CACHE = Path("~/.cache/jetsonx-tests/facts").expanduser()
-PACKAGES = ("libc-bin", "coreutils", "util-linux", "perl", "python3", "systemd", "gstreamer1.0-plugins-base")
-# Between them: LZ4 and zstd, machine code and PTX, stubs, LTO code, libraries with device code outside the sections.
-WHEELS = (
-    "nvidia-npp==13.2.0.93",
-    "nvidia-cusparse==12.9.4.2",
-    "nvidia-curand==10.4.5.25",
-    "nvidia-nvjpeg==13.3.2.43",
-)
-CUOBJDUMP = "nvidia-cuda-cuobjdump==13.5.37"
-
-
-@cache
-def root_tar() -> Path:
-    """A Debian root file system for arm64, unpacked and not configured."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    path = CACHE / "bookworm.tar"
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            part = path.with_suffix(".part.tar")
-            make_rootfs(part, "bookworm", PACKAGES)
-            part.rename(path)
-    return path
 
 
 def iter_elves(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -141,27 +112,6 @@ def test_instructions_are_what_objdump_says(need: Need) -> None:
         assert counts.lse + counts.lse_guarded == len(atomic), name
         seen += 1
     assert seen >= 1
-
-
-@cache
-def fetched(*requirements: str, platform: str) -> Path:
-    """The libraries and programs of some wheels, unpacked."""
-    folder = CACHE / "-".join(x.partition("==")[0].removeprefix("nvidia-") + x.partition("==")[2] for x in requirements)
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            part = folder.with_suffix(".part")
-            platforms = [f"--platform={x}_{platform}" for x in ("manylinux2014", "manylinux_2_17", "manylinux_2_27")]
-            pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", *platforms]
-            subprocess.run([*pip, "-d", part, *requirements], check=True)
-            for wheel in part.glob("*.whl"):
-                zipfile.ZipFile(wheel).extractall(part)
-                wheel.unlink()
-            part.rename(folder)
-    return folder
-
-
-def cuda_libraries() -> list[Path]:
-    return sorted(fetched(*WHEELS, platform="aarch64").rglob("*.so*"))
 
 
 def ours(facts: FileFacts) -> Counter[tuple[str, str]]:
