@@ -19,6 +19,8 @@ import pytest
 
 from jetsonx.engine import node_machine
 from jetsonx.engine.builders import choose_native
+from jetsonx.engine.client import load_engine
+from jetsonx.engine.images import Images
 from jetsonx.engine.node_plan import build_words
 from jetsonx.errors import HostError
 from jetsonx.runner import Runner
@@ -42,13 +44,10 @@ class Client:
     env: Mapping[str, str]
     host: SshHost
 
-    def stream(self, *words: str) -> bytes:
-        """What the Docker client answers. Raises CalledProcessError when it fails."""
-        return subprocess.run(["docker", *words], env={**os.environ, **self.env}, stdout=PIPE, check=True).stdout
-
     def docker(self, *words: str) -> str:
-        """The same, as text."""
-        return self.stream(*words).decode()
+        """What the Docker client answers. Raises CalledProcessError when it fails."""
+        environ = {**os.environ, **self.env}
+        return subprocess.run(["docker", *words], env=environ, stdout=PIPE, text=True, check=True).stdout
 
     @property
     def traces(self) -> list[str]:
@@ -163,13 +162,16 @@ def test_the_native_dockerfile_builds_there(
     (project / "Dockerfile").write_text(text)
     client.docker(*build_words(chosen.state.node), "--platform=linux/arm64", "-t", "native", str(project))
     try:
-        assert engine_20.docker("image", "inspect", "native", "--format", "{{.Architecture}}").out == "arm64\n"
+        images = Images(load_engine(Runner(), os.environ, context=chosen.context), Runner())
+        found = images.find("native:latest")
+        assert found is not None
+        assert (found.os, found.architecture) == ("linux", "arm64")
         container = engine_20.docker("create", "--platform=linux/arm64", "native").out.strip()
         engine_20.docker("cp", f"{container}:/opt/vector-add/vector-add", project / "built")
         engine_20.docker("rm", container)
         assert read_elf(project / "built").machine == "AArch64"
         # what was built stays there, and comes here in one stream
-        assert b"manifest.json" in client.stream("--context", chosen.context, "save", "native")
+        assert b"manifest.json" in b"".join(images.save("native:latest"))
     finally:
         engine_20.docker("image", "rm", "native")
 
