@@ -8,10 +8,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from jetsonx.host.binfmt import MOUNT, probe_binfmt
+from jetsonx.host.binfmt import MOUNT, probe_binfmt, read_entries
 from jetsonx.host.binfmt_install import NAME, registration
 
 _ENTRIES = Path("/") / MOUNT
+_PREFIX = "jetsonx-tests-"
 
 
 @contextlib.contextmanager
@@ -19,14 +20,17 @@ def serve_arm64(qemu: str) -> Iterator[None]:
     """Have ``qemu`` (a static qemu-aarch64) start AArch64 programs, also in containers, unless something does already.
 
     What is taken back at the end is what was done here: an entry of this process's own name, and the mount of
-    binfmt_misc when nothing else came to use it. Needs root.
+    binfmt_misc by this or another test run when nothing else uses it. Needs root.
     """
     found = probe_binfmt()
-    if found.enabled and "F" in found.flags:
+    others = [name for name in read_entries(Path("/")) if not name.startswith(_PREFIX)]
+    if found.enabled and "F" in found.flags and found.name in others:
         yield
         return
+    # Beside entries of other test runs: they end when those do.
     mounts = not found.mounted
-    entry = _ENTRIES / f"jetsonx-tests-{os.getpid()}"
+    ours = mounts or (not others and found.name is not None)
+    entry = _ENTRIES / f"{_PREFIX}{os.getpid()}"
     if mounts:
         subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(_ENTRIES)], check=True)
     try:
@@ -36,7 +40,7 @@ def serve_arm64(qemu: str) -> Iterator[None]:
         finally:
             _write(entry, b"-1")
     finally:
-        if mounts and {path.name for path in _ENTRIES.iterdir()} == {"register", "status"}:
+        if ours and not read_entries(Path("/")):
             subprocess.run(["umount", str(_ENTRIES)], check=False)
 
 

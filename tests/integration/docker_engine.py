@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -265,8 +264,7 @@ def _remove_tree(folder: Path) -> None:
     for place in reversed(mounts):
         if Path(place.encode().decode("unicode_escape")).is_relative_to(folder):
             _succeeds("umount", "--lazy", place)
-    shutil.rmtree(folder, ignore_errors=True)
-    assert not folder.exists(), f"{folder} cannot be removed"
+    _call("rm", "-rf", str(folder))  # gigabytes of small files: rmtree takes three times as long
 
 
 def _call(*argv: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -17,14 +16,11 @@ from subprocess import PIPE
 
 import pytest
 
+from jetsonx.elf.load import read_elf
 from jetsonx.engine import node_machine
 from jetsonx.engine.builders import choose_native
-from jetsonx.engine.client import load_engine
-from jetsonx.engine.images import Images
-from jetsonx.engine.node_plan import build_words
 from jetsonx.errors import HostError
 from jetsonx.runner import Runner
-from jetsonx.verify.elf import read_elf
 from tests.integration.conftest import CLI, Need, Run
 from tests.integration.docker_engine import Engine
 from tests.integration.registry import RunningRegistry
@@ -44,10 +40,13 @@ class Client:
     env: Mapping[str, str]
     host: SshHost
 
-    def docker(self, *words: str) -> str:
+    def stream(self, *words: str) -> bytes:
         """What the Docker client answers. Raises CalledProcessError when it fails."""
-        environ = {**os.environ, **self.env}
-        return subprocess.run(["docker", *words], env=environ, stdout=PIPE, text=True, check=True).stdout
+        return subprocess.run(["docker", *words], env={**os.environ, **self.env}, stdout=PIPE, check=True).stdout
+
+    def docker(self, *words: str) -> str:
+        """The same, as text."""
+        return self.stream(*words).decode()
 
     @property
     def traces(self) -> list[str]:
@@ -139,41 +138,37 @@ def test_a_node_is_listed_used_and_removed(
     assert "no builder node" in gone.err
 
 
-def test_the_native_dockerfile_builds_there(
+def test_a_native_build_goes_there(
     client: Client,
     added: str,
     engine_20: Engine,
     devel_registry: RunningRegistry,
     sample: Callable[[str], Path],
     jetsonx: Run,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in client.env.items():
-        monkeypatch.setenv(name, value)
-    chosen = choose_native(Runner(), os.environ)
-    assert (chosen.builder, chosen.context) == (NAME, NAME)
     project = sample("vector-add")
-    text = jetsonx("dockerfile", project, "--strategy", "native", "-t", "orin-nano@39.2").out
-    # The compilers are emulated here, and so would be apt: a short source, and no ccache beside the image's compiler.
-    (project / "vector_add.cu").write_text(KERNEL)
-    text, count = re.subn(r"RUN --mount=type=cache,id=jetsonx-apt.*?/lists/\*\n", "", text, flags=re.DOTALL)
-    assert count == 1
-    text = text.replace("nvcr.io/", f"{devel_registry.host}/").replace("&& ccache nvcc", "&& nvcc")
-    (project / "Dockerfile").write_text(text)
-    client.docker(*build_words(chosen.state.node), "--platform=linux/arm64", "-t", "native", str(project))
+    (project / "vector_add.cu").write_text(KERNEL)  # short: the compilers are emulated here
+    env = {**client.env, "JETSONX_MIRRORS": f"nvcr.io={devel_registry.url}"}
+    ran = jetsonx("build", project, "--strategy", "native", "-t", "orin-nano@39.2", env=env, timeout_s=900)
+    assert ran.status == 0, ran.err
+    assert f"native: as asked, on {NAME} (ssh://jetson): x86_64, {os.cpu_count()} cores, emulated" in ran.err
     try:
-        images = Images(load_engine(Runner(), os.environ, context=chosen.context), Runner())
-        found = images.find("native:latest")
-        assert found is not None
-        assert (found.os, found.architecture) == ("linux", "arm64")
-        container = engine_20.docker("create", "--platform=linux/arm64", "native").out.strip()
-        engine_20.docker("cp", f"{container}:/opt/vector-add/vector-add", project / "built")
-        engine_20.docker("rm", container)
-        assert read_elf(project / "built").machine == "AArch64"
-        # what was built stays there, and comes here in one stream
-        assert b"manifest.json" in b"".join(images.save("native:latest"))
+        assert read_elf(project / "out/files/vector-add").machine == "AArch64"
+        built = engine_20.docker("image", "inspect", "vector-add:0.1.0", "--format", "{{.Architecture}} {{.Id}}").out
+        architecture, image_id = built.split()
+        assert architecture == "arm64"
+        # what was built stays there, and came here in one stream
+        [described] = json.loads((project / "out/image/manifest.json").read_bytes())
+        assert described["Config"].endswith(image_id.removeprefix("sha256:"))
     finally:
-        engine_20.docker("image", "rm", "native")
+        engine_20.docker("image", "rm", "vector-add:0.1.0")
+
+
+def test_no_node_is_no_native_build(client: Client, sample: Callable[[str], Path], jetsonx: Run) -> None:
+    ran = jetsonx("build", sample("vector-add"), "--strategy", "native", "-t", "orin-nano@39.2", env=client.env)
+    assert ran.status == 3
+    assert "no builder node for linux/arm64 is known" in ran.err
+    assert "jetsonx builder add USER@DEVICE" in ran.err
 
 
 def test_what_ssh_refuses_is_said_with_what_to_type(client: Client, jetsonx: Run) -> None:
