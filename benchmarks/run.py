@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from benchmarks import image_pull
+from benchmarks import docker_build, image_pull
 from benchmarks.measure import Timing, measure, nothing, peak_memory
 from jetsonx.packages.mirrors import load_host, resolve_sources
 
@@ -206,10 +206,9 @@ def main() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # containers set it; people's machines keep compiled modules
     with tempfile.TemporaryDirectory(prefix="jetsonx-bench-") as name:
         work = Path(name)
-        is_image = bool(only) and only in image_pull.NAME
-        texts = [] if is_image else [run(case) for case in cases(work) if only in case.name]
-        if only in image_pull.NAME:
-            texts.append(image_pull.run(work))
+        large = [module for module in (image_pull, docker_build) if only in module.NAME]
+        texts = [] if only and large else [run(case) for case in cases(work) if only in case.name]
+        texts += [module.run(work) for module in large]
     if not only:
         head = f"# Results of `make bench`\n\n{date.today().isoformat()}, on {machine()}.\n"
         RESULTS.write_text("\n".join([head, *(f"{text}\n" for text in texts)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -31,6 +32,11 @@ class Console:
     def is_terminal(self) -> bool:
         """True when a person watches standard error."""
         return self._err.isatty()
+
+    @property
+    def takes_colour(self) -> bool:
+        """True when a person reads standard output on a terminal that knows colours, and NO_COLOR does not forbid."""
+        return self._out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def out(self, text: str) -> None:
         """Print a line of the answer."""

@@ -7,12 +7,16 @@ be pasted into a shell, and ends the whole process group when the user presses C
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import select
 import shlex
+import shutil
 import signal
+import socket
 import subprocess
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -127,6 +131,33 @@ class Runner:
             status = process.wait()
         return 128 - status if status < 0 else status
 
+    @contextlib.contextmanager
+    def relay(self, command: Command) -> Iterator[Path]:
+        """Serve a Unix socket: each connection to it becomes the standard input and output of a new run of ``command``.
+
+        For libraries that speak to a socket, where the way to it is a program. All runs end with the block. Raises
+        HostError when the program is not there.
+        """
+        self._show(f"+ {command}")
+        if shutil.which(command.argv[0]) is None:
+            raise _missing(command, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+        with tempfile.TemporaryDirectory(prefix="jetsonx-") as folder, socket.socket(socket.AF_UNIX) as listener:
+            path = Path(folder) / "socket"
+            listener.bind(str(path))
+            listener.listen()
+            processes: list[subprocess.Popen[bytes]] = []
+            thread = threading.Thread(target=_serve, args=(listener, command, processes), daemon=True)
+            thread.start()
+            try:
+                yield path
+            finally:
+                listener.shutdown(socket.SHUT_RDWR)
+                thread.join()
+                for process in processes:  # firmly: the other end of the socket is gone, there is nothing to finish
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+
     def _start(
         self, command: Command, argv: tuple[str, ...], pass_fds: tuple[int, ...], *, is_fed: bool
     ) -> subprocess.Popen[bytes]:
@@ -177,6 +208,24 @@ class Runner:
                 reader.join()
             status = process.wait()
         return Completed(command=command, status=status, stdout="".join(f"{x}\n" for x in stdout), tail="\n".join(tail))
+
+
+def _serve(listener: socket.socket, command: Command, processes: list[subprocess.Popen[bytes]]) -> None:
+    """Start a program for each connection, until the listener is shut."""
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                process = subprocess.Popen(
+                    command.argv,
+                    cwd=command.cwd,
+                    env=_environment(command),
+                    stdin=connection.fileno(),
+                    stdout=connection.fileno(),
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            processes.append(process)
 
 
 def _environment(command: Command) -> dict[str, str]:

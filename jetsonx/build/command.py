@@ -25,6 +25,7 @@ from jetsonx.errors import DownloadError, HostError
 from jetsonx.project import Project, load_project
 from jetsonx.project.lock import FILE_NAME, Lock, load_lock, write_lock
 from jetsonx.project.model import Strategy
+from jetsonx.runner import Command
 from jetsonx.toolchain.tools import Fetcher
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _load(result: Result, options: DockerOptions, effects: Effects) -> Result:
 
     engine = load_engine(effects.runner, os.environ, context=options.context)
     effects.console.say(f"loading the image into {engine.name}")
-    Images(engine).load(result.out / "image")
+    Images(engine, effects.runner).load(result.out / "image")
     return replace(result, tags=(result.reference,))
 
 
@@ -106,6 +107,8 @@ def plan_lines(request: Request, effects: Effects) -> Iterator[str]:
         yield from (str(step.command) for step in prepared.plan.steps)
         yield f"# take {', '.join(prepared.plan.outputs)} from {prepared.plan.products} to {prepared.out / 'files'}"
         yield f"# check them for {prepared.names}; pack {prepared.out / 'image'}"
+        if project.image.test:
+            yield f"# run in it, under QEMU: {Command(argv=project.image.test)}"
 
 
 def _engine(request: Request, project: Project, effects: Effects) -> str:

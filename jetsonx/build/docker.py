@@ -139,9 +139,11 @@ def build_in_docker(plan: DockerPlan, effects: Effects) -> Result:
     done = None if changed else load_summary(plan.out, key=plan.key)
     report = None
     if done is None:
+        from jetsonx.verify.formats.document import report_json
+
         (plan.out / DONE).unlink(missing_ok=True)
-        report = _check(plan, outputs)
-        write_json(plan.out / "report.json", report.to_json())
+        report = _check(plan)
+        write_json(plan.out / "report.json", report_json(report))
         if report.verdict == "error":
             shutil.rmtree(plan.out / "image", ignore_errors=True)  # an image of the build before would mislead
             return replace(outcome, report=report, summary=_finish(plan, outputs, report, None), tags=())
@@ -152,7 +154,7 @@ def build_in_docker(plan: DockerPlan, effects: Effects) -> Result:
         raise
     if report is None and done is not None and not is_new:
         return replace(outcome, summary=done)
-    report = report or _check(plan, outputs)
+    report = report or _check(plan)
     return replace(outcome, report=report, image=image, summary=_finish(plan, outputs, report, image))
 
 
@@ -187,7 +189,7 @@ def _make_image(plan: DockerPlan, effects: Effects) -> tuple[Image, bool]:
     run_build(endpoint, plan.image_build, what=what, runner=runner, console=console)
     if plan.options.push:
         run_build(endpoint, plan.push_build, what=f"pushing {plan.tag}", runner=runner, console=console)
-    images = Images(plan.engine)
+    images = Images(plan.engine, runner)
     made = images.find(plan.tag)
     if made is None:
         raise BuildError(
@@ -234,18 +236,14 @@ def join_platforms(plans: Sequence[DockerPlan], effects: Effects) -> None:
         raise DownloadError(f"{tag} could not be made an index of {' and '.join(tags)}", details=done.tail)
 
 
-def _check(plan: DockerPlan, outputs: tuple[str, ...]) -> Report:
+def _check(plan: DockerPlan) -> Report:
     from jetsonx.verify.outputs import check_outputs
 
     if plan.machine is WORKSTATION:  # what is known of targets is of Jetsons; the Dockerfile looked at the architecture
-        return Report(targets=(), files=(), findings=())
-    files = plan.out / "files"
+        return Report(targets=(), inputs=(), findings=())
     return check_outputs(
-        [files / name for name in outputs],
-        root=files,
+        plan.out / "files",
         targets=plan.targets,
-        sysroot_path=Path("/nonexistent"),
-        cuda_dir=plan.targets[0].cuda_dir,
-        driver_globs=("*",),
+        sysroot=None,  # the libraries are the image's, which is made of these files only later
         jit=plan.project.target.jit,
     )

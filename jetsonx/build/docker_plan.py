@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from jetsonx.build.docker import DockerPlan
 from jetsonx.build.docker_options import DockerOptions
-from jetsonx.build.strategy import Choice, Means, choose_strategy
+from jetsonx.build.docker_sysroot import NO_SYSROOT, choose_sysroot
+from jetsonx.build.strategy import Choice, Means, choose_strategy, runs_in_image
 from jetsonx.catalog import Target
 from jetsonx.dockerfile import (
     JETSON,
@@ -56,10 +57,14 @@ def plan_in_docker(
     for machine in parse_platforms(options.platforms):
         choice, where = _choose(project, targets[0], machine, options, effects)
         engine = load_engine(effects.runner, os.environ, context=where.context)
+        sysroot = NO_SYSROOT
+        if choice.strategy == "cross":
+            sysroot = choose_sysroot(project, targets[0], engine, builder=where.builder, lock=lock, effects=effects)
         dockerfile = plan_dockerfile(
             project,
             targets,
             strategy=choice.strategy,
+            context=sysroot.context is not None,
             toolchains=toolchains,
             lock=lock,
             mirrors=mirrors,
@@ -74,11 +79,11 @@ def plan_in_docker(
                 out=(out / machine.debian_arch if is_second else out).resolve(),
                 engine=engine,
                 dockerfile=render_dockerfile(dockerfile),
-                contexts={},
+                contexts={"sysroot": str(sysroot.context)} if sysroot.context else {},
                 tag=f"{tag}-{machine.debian_arch}" if is_second else tag,
                 machine=machine,
                 options=where,
-                why=(choice.why, engine.name, *asked),
+                why=(choice.why, engine.name, *sysroot.why, *asked),
             )
         )
     return tuple(plans)
@@ -105,6 +110,9 @@ def _choose(
     cross = "" if find_toolchain(target, load_toolchain_images()) else _no_toolchain(target)
     means = _probe_means(asked, cross, options, effects)
     choice = choose_strategy(asked, means)
+    emulated = runs_in_image(project) if choice.strategy == "cross" else ""
+    if emulated and (problem := _emulation_problem(options, effects)):
+        raise HostError(f"{project.path}: {emulated} runs in the image: {problem}", hint="jetsonx binfmt install")
     if choice.strategy == "native":
         options = replace(options, builder=means.builder, context=means.context or options.context)
     return choice, options

@@ -109,7 +109,7 @@ def _ask_apt(names: tuple[str, ...], target: Target, sysroot: Sysroot, effects: 
 
 def _lists(asked: tuple[str, ...], target: Target, sysroot: Sysroot, effects: Effects) -> tuple[Apt, str]:
     """apt as the image's packages are resolved by, and the dpkg status that it is told."""
-    stanzas = list(dpkg.scripts_stanzas(asked, target.debian_arch))
+    stanzas = list(dpkg.scripts_stanzas(asked))
     if sysroot.is_packaged and sysroot.suite is not None:
         from jetsonx.image.minimal import is_always
 

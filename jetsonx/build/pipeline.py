@@ -132,8 +132,8 @@ def _refuse(project: Project) -> None:
     if project.image.scripts:
         raise ConfigError(
             f"{project.path}: image.scripts: the local engine unpacks packages and runs no maintainer scripts",
-            hint="leave scripts out if the program works without them (image.test tells), or let Docker run them: "
-            "`--engine docker`, or the Dockerfile of `jetsonx dockerfile`",
+            hint="leave scripts out if the program works without them (image.test tells), or set [image] base to an "
+            "image that has apt and let Docker run them: --engine docker",
         )
 
 
@@ -180,9 +180,11 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
     done = None if built.changed else load_summary(prepared.out, key=done_key)
     if done is not None:
         return replace(outcome, summary=done)
+    from jetsonx.verify.formats.document import report_json
+
     (prepared.out / DONE).unlink(missing_ok=True)
     report = _check(prepared, built)
-    write_json(prepared.out / "report.json", report.to_json())
+    write_json(prepared.out / "report.json", report_json(report))
     write_json(prepared.out / emulate.RECORD, _run_record(prepared, built, report))
     image = None
     if report.verdict == "error":
@@ -202,15 +204,12 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
 
 
 def _check(prepared: Prepared, built: Built) -> Report:
-    from jetsonx.verify.outputs import check_outputs  # pyelftools is imported only when there is something to read
+    from jetsonx.verify.outputs import check_outputs  # only when there is something to read
 
     return check_outputs(
-        [built.files / name for name in built.outputs],
-        root=built.files,
+        built.files,
         targets=prepared.targets,
-        sysroot_path=prepared.sysroot.path,
-        cuda_dir=prepared.sdk.cuda_dir,
-        driver_globs=prepared.targets[0].line.driver_libraries,
+        sysroot=prepared.sysroot.path,
         jit=prepared.project.target.jit,
     )
 

@@ -15,7 +15,7 @@ def summary_lines(result: Result) -> Iterator[str]:
     if result.report is None:
         yield f"up to date: {out}"
         return
-    from jetsonx.verify.report import render_text
+    from jetsonx.verify.formats.text import render_text
 
     if result.report.targets:
         yield from render_text(result.report)

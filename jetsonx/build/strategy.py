@@ -57,6 +57,11 @@ def choose_engine(asked: str, project: Project, *, asks_for_docker: bool) -> tup
     return ("docker", f"building in Docker: {reason}") if reason else ("local", "")
 
 
+def runs_in_image(project: Project) -> str:
+    """The key of jetsonx.toml that has AArch64 programs run in Docker even in a cross build; "" for none."""
+    return "image.test" if project.image.test else "image.scripts" if project.image.scripts else ""
+
+
 def choose_strategy(asked: str, means: Means) -> Choice:
     """The strategy for ``asked``; "auto" takes the fastest that can do this project on this host.
 

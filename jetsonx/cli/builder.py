@@ -66,7 +66,7 @@ def add(
     builder's name.
     """
     from jetsonx.engine.builder_change import add_node
-    from jetsonx.engine.node_plan import plan_device, plan_elsewhere
+    from jetsonx.engine.node_plan import build_words, plan_device, plan_elsewhere
 
     if sum(map(bool, (host, kubernetes, remote is not None))) != 1:
         raise click.UsageError("give one of USER@HOST, --kubernetes and --remote URL")
@@ -84,8 +84,7 @@ def add(
         request = plan_elsewhere(remote or "", name=name, platform=platform, driver_opts=driver_opts)
     node = add_node(request, emulated=emulated, runner=obj.runner, console=obj.console, environ=os.environ)
     obj.console.out(node.builder)
-    by_hand = f"--context {node.builder} " if node.is_context else ""
-    obj.console.say(f"use it: docker {by_hand}buildx build --builder {node.builder} --platform {platform} .")
+    obj.console.say(f"use it: docker {' '.join(build_words(node))} --platform {platform} .")
 
 
 @command.command("list")

@@ -184,7 +184,7 @@ def plan_dockerfile(
         build_packages=_build_packages(project, old_cmake=old_cmake),
         target_packages=project.sysroot.packages,
         old_cmake=old_cmake,
-        scripts_status="\n".join(scripts_stanzas(project.image.packages, machine.debian_arch)),
+        scripts_status="\n".join(scripts_stanzas(project.image.packages)),
         test=_in_image(project, project.image.test),
         entrypoint=_in_image(project, project.image.entrypoint or (program,)),
         health=_in_image(project, health),

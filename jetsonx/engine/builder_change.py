@@ -43,8 +43,7 @@ def add_node(
     if request.address is not None:
         machine = probe_machine(request.address, runner)
         check_machine(request.address, machine, request.platform, emulated=emulated)
-        for line in _describe(request, machine):
-            console.say(line)
+        _show(request, machine, console)
         _check_way(docker, request, runner)
     if request.node.is_context:
         with _undone(lambda: list(_take_away(docker, (request.node,), known, runner))):
@@ -61,14 +60,14 @@ def _contexts(runner: Runner, docker: str) -> list[str]:
     return done.stdout.split()
 
 
-def _describe(request: NodeRequest, machine: Machine) -> Iterator[str]:
+def _show(request: NodeRequest, machine: Machine, console: Console) -> None:
     cores = f", {machine.cores} cores" if machine.cores else ""
     memory = f", {amount(machine.memory_bytes)} of memory" if machine.memory_bytes else ""
     l4t = f", L4T {machine.l4t}" if machine.l4t else ""
-    yield f"{request.node.endpoint}: {machine.machine}{cores}{memory}{l4t}, Docker {machine.server}"
+    console.say(f"{request.node.endpoint}: {machine.machine}{cores}{memory}{l4t}, Docker {machine.server}")
     free = machine.free_bytes
     if free is not None and free < ROOT_LEAST_BYTES:
-        yield f"warning: only {amount(free)} free for {machine.root} there: an L4T image does not fit"
+        console.warn(f"only {amount(free)} free for {machine.root} there: an L4T image does not fit")
 
 
 def _check_way(docker: str, request: NodeRequest, runner: Runner) -> None:

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from jetsonx.engine.node_plan import PLATFORMS
-from jetsonx.host.ask import Ask, is_silent
+from jetsonx.host.ask import REMOTE_PATIENCE_S, Ask, is_silent
 from jetsonx.host.facts import Node
 from jetsonx.host.nodes import parse_object
 from jetsonx.runner import Completed
 
-LIMIT_S = 8.0
-"""How long a node may take: ssh to a small machine far away needs a second or two."""
 _WITH_ENGINE = ("docker", "docker-container")
 _URL = re.compile(r"[a-z][a-z0-9-]*://")
 
@@ -70,7 +68,7 @@ class Inspected:
 
 
 def probe_nodes(
-    ask: Ask, docker: str, nodes: Sequence[Node], *, limit_s: float = LIMIT_S, with_buildkit: bool = True
+    ask: Ask, docker: str, nodes: Sequence[Node], *, limit_s: float = REMOTE_PATIENCE_S, with_buildkit: bool = True
 ) -> tuple[NodeState, ...]:
     """The states of ``nodes``, in their order. ``with_buildkit`` False leaves out what takes a second question.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from jetsonx.engine.builder_probe import LIMIT_S, NodeState, probe_nodes
+from jetsonx.engine.builder_probe import NodeState, probe_nodes
 from jetsonx.errors import HostError
-from jetsonx.host.ask import Ask
+from jetsonx.host.ask import REMOTE_PATIENCE_S, Ask
 from jetsonx.host.facts import Node
 from jetsonx.host.nodes import load_nodes
 from jetsonx.runner import Runner
@@ -30,12 +30,6 @@ class NativeBuilder:
     state: NodeState
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """For messages and for typing: what `docker` is followed by, up to the options of the build."""
-        chosen = ("--context", self.context) if self.context else ()
-        return (*chosen, "buildx", "build", "--builder", self.builder)
-
-    @property
     def why(self) -> str:
         """One line of what it is: ``jetsonx-orin (ssh://jetson@orin): aarch64, 6 cores``."""
         state = self.state
@@ -52,11 +46,11 @@ def load_known(runner: Runner, environ: Mapping[str, str]) -> tuple[str, tuple[N
     docker = which_host("docker")
     if docker is None:
         raise HostError("there is no docker command on this host", hint="jetsonx doctor says how to install it")
-    return docker, load_nodes(Ask(runner), docker, environ, patience_s=LIMIT_S)
+    return docker, load_nodes(Ask(runner), docker, environ, patience_s=REMOTE_PATIENCE_S)
 
 
 def native_builders(
-    runner: Runner, environ: Mapping[str, str], *, platform: str = ARM64, limit_s: float = LIMIT_S
+    runner: Runner, environ: Mapping[str, str], *, platform: str = ARM64, limit_s: float = REMOTE_PATIENCE_S
 ) -> tuple[NativeBuilder, ...]:
     """The builders with a node for ``platform`` on another machine that answered within ``limit_s``, the best first.
 
@@ -67,7 +61,7 @@ def native_builders(
 
 def choose_native(runner: Runner, environ: Mapping[str, str], *, platform: str = ARM64) -> NativeBuilder:
     """The best of :func:`native_builders`. Raises HostError, with what each node said, when there is none."""
-    states = _ask(runner, environ, platform, LIMIT_S)
+    states = _ask(runner, environ, platform, REMOTE_PATIENCE_S)
     if best := rank_builders(states):
         return best[0]
     if not states:

@@ -6,13 +6,14 @@ import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jetsonx.engine.client import Engine
 from jetsonx.errors import HostError
+from jetsonx.runner import Runner
 
 _SAVED_CHUNK = 1 << 20
 
@@ -33,8 +34,9 @@ class EngineImage:
 class Images:
     """The images of one engine. Every call raises HostError when the engine does not do it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, runner: Runner) -> None:
         self._engine = engine
+        self._runner = runner
 
     def find(self, reference: str) -> EngineImage | None:
         """The image of that name, or None."""
@@ -94,24 +96,28 @@ class Images:
         from docker.errors import DockerException
 
         try:
-            client = self._connect(docker)
-            try:
+            with ExitStack() as stack:
+                client = self._connect(docker, stack)
+                stack.callback(client.close)
                 yield client
-            finally:
-                client.close()
         except (DockerException, OSError) as error:  # requests' errors are OSErrors
             said = getattr(error, "explanation", None) or error
             raise HostError(f"{self._engine.name} did not {what}: {said}", hint="jetsonx doctor") from error
 
-    def _connect(self, docker: Any) -> Any:
+    def _connect(self, docker: Any, stack: ExitStack) -> Any:
         facts, url = self._engine.facts, self._engine.url
+        if url.startswith("ssh://"):
+            # docker-py's own way wants paramiko and does not read the ports and keys of ~/.ssh/config.
+            dial = self._engine.endpoint.command("system", "dial-stdio")
+            path = stack.enter_context(self._runner.relay(dial))
+            return docker.DockerClient(base_url=f"unix://{path}", timeout=600)
         if facts.is_named_by_environment and not self._engine.endpoint.context:
-            return docker.from_env(timeout=600, use_ssh_client=True)
+            return docker.from_env(timeout=600)
         tls = None
         if url.startswith("tcp://"):
             known = docker.ContextAPI.get_context(self._engine.endpoint.context or facts.context)
             tls = known.TLSConfig if known else None
-        return docker.DockerClient(base_url=url, tls=tls or False, timeout=600, use_ssh_client=url.startswith("ssh://"))
+        return docker.DockerClient(base_url=url, tls=tls or False, timeout=600)
 
 
 def _pack(layout: Path, descriptor: int) -> None:

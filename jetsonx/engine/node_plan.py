@@ -202,6 +202,15 @@ def create_builder(docker: str, request: NodeRequest, *, joins: bool, config: Pa
     return Command(argv=(docker, *words))
 
 
+def build_words(node: Node) -> tuple[str, ...]:
+    """What `docker` is followed by to build on a node, up to the build's own options.
+
+    buildx takes a context's builder only from a client that is in that context.
+    """
+    chosen = ("--context", node.builder) if node.is_context else ()
+    return (*chosen, "buildx", "build", "--builder", node.builder)
+
+
 def plan_removal(docker: str, doomed: Sequence[Node], known: Sequence[Node]) -> tuple[Command, ...]:
     """The calls that take nodes out of their builders, and builders away that would be left without any.
 

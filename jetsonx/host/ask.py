@@ -14,6 +14,8 @@ from jetsonx.runner import Command, Completed, Runner
 
 PATIENCE_S = 1.5
 """How long a program may take to say what it is: a local engine needs a fiftieth of it."""
+REMOTE_PATIENCE_S = 8.0
+"""How long another machine may take: logging in to a small one by ssh alone can be a second or two."""
 _SILENT = 124  # how timeout(1) says that it ended the program
 
 

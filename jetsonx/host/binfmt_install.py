@@ -68,7 +68,8 @@ class _Record:
 
 def find_interpreter(root: Path = Path("/")) -> str | None:
     """A statically linked QEMU of this host: with a dynamic one, containers would miss its libraries."""
-    from jetsonx.verify.elf import UnreadableElfError, is_elf, read_elf  # late: pyelftools takes its time
+    from jetsonx.elf.facts import UnreadableElfError
+    from jetsonx.elf.load import is_elf, read_elf  # late: nothing else here reads programs
 
     for name in INTERPRETERS:
         path = root / name

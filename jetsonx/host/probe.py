@@ -1,6 +1,7 @@
 """Looks at this host. Nothing is changed, nothing is downloaded, and what does not answer in time is given up.
 
-Only a Docker client that is set to a remote engine goes over the network, and it for no longer than `PATIENCE_S`.
+Only a Docker client that is set to a remote engine goes over the network, and it for no longer than
+`REMOTE_PATIENCE_S`.
 """
 
 from __future__ import annotations

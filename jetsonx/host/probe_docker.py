@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jetsonx.host.ask import Ask, find_version, free_bytes, group_of, is_silent
+from jetsonx.host.ask import PATIENCE_S, REMOTE_PATIENCE_S, Ask, find_version, free_bytes, group_of, is_silent
 from jetsonx.host.facts import DESKTOP, Disk, Docker, Program, Socket
 from jetsonx.host.nodes import load_nodes, parse_object
 from jetsonx.runner import Completed
@@ -30,7 +30,9 @@ def probe_docker(ask: Ask, environ: Mapping[str, str]) -> Docker | None:
         return Docker(client=client, answer="silence")
     shown = ask(path, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
     endpoint = environ.get("DOCKER_HOST") or (shown.stdout.strip() if shown else "")
-    answered = ask(path, "info", "--format", "{{json .}}")
+    is_remote = bool(endpoint) and not endpoint.startswith(_UNIX)
+    patience_s = REMOTE_PATIENCE_S if is_remote else PATIENCE_S
+    answered = ask(path, "info", "--format", "{{json .}}", patience_s=patience_s)
     info = parse_info(answered.stdout if answered else "")
     answer: Literal["yes", "no", "silence"] = "yes" if info.server else "silence" if is_silent(answered) else "no"
     buildx = info.plugins.get("buildx") or find_version(ask(path, "buildx", "version"))
@@ -48,7 +50,7 @@ def probe_docker(ask: Ask, environ: Mapping[str, str]) -> Docker | None:
         runtimes=info.runtimes,
         root=_root(info, endpoint),
         buildx=buildx.removeprefix("v"),
-        buildkit=_buildkit(ask, path) if buildx and info.server else "",
+        buildkit=_buildkit(ask, path, patience_s) if buildx and info.server else "",
         nodes=load_nodes(ask, path, environ),
     )
 
@@ -99,8 +101,8 @@ def _root(info: Info, endpoint: str) -> Disk | None:
     return Disk(path=info.root, free_bytes=free_bytes(info.root) if is_here else None)
 
 
-def _buildkit(ask: Ask, docker: str) -> str:
-    said = ask(docker, "buildx", "inspect", "default")
+def _buildkit(ask: Ask, docker: str, patience_s: float) -> str:
+    said = ask(docker, "buildx", "inspect", "default", patience_s=patience_s)
     match = re.search(r"^Build[Kk]it(?: version)?:\s*v?(\S+)", said.stdout if said else "", re.MULTILINE)
     return match[1] if match else ""
 

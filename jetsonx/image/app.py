@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from jetsonx.elf.load import is_elf
 from jetsonx.errors import BuildError, ConfigError
 from jetsonx.image import layer
 from jetsonx.image.closure import Dynamic, read_dynamic
 from jetsonx.image.layer import Entry
 from jetsonx.image.ldcache import find_libraries, render_cache
-from jetsonx.verify.elf import is_elf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jetsonx.elf.facts import UnreadableElfError
+from jetsonx.elf.load import is_elf, read_elf
 from jetsonx.errors import BuildError
-from jetsonx.verify.elf import UnreadableElfError, is_elf, read_elf
 
 _MAX_LINKS = 40  # as Linux
 

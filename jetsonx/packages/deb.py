@@ -49,6 +49,17 @@ def read_control(source: Path | IO[bytes]) -> str:
     raise DownloadError(f"{label}: not a usable Debian package: no control file in it")
 
 
+def open_data(stream: IO[bytes], *, name: str) -> IO[bytes]:
+    """The compressed tar file with a package's file tree, to be read while ``stream`` stays as it is.
+
+    Raises DownloadError when there is none.
+    """
+    try:
+        return _find_member(stream, "data.tar")[1]
+    except _BadDebError as error:
+        raise DownloadError(f"{name}: not a usable Debian package: {error}") from error
+
+
 def _iter_member(
     source: Path | IO[bytes], stem: str, *, name: str
 ) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:

@@ -65,12 +65,12 @@ def held_stanza(control: str) -> str:
 _FOR_SCRIPTS = {"debconf": "Provides: debconf-2.0\n", "dpkg": ""}
 
 
-def scripts_stanzas(asked: Iterable[str], debian_arch: str) -> tuple[str, ...]:
+def scripts_stanzas(asked: Iterable[str]) -> tuple[str, ...]:
     """Stanzas of the packages that only maintainer scripts need, as if installed, but for those ``asked`` by name.
 
     Their version satisfies every lower bound.
     """
-    common = f"Version: 9999\nArchitecture: {debian_arch}\nMulti-Arch: foreign\n"
+    common = "Version: 9999\nArchitecture: all\nMulti-Arch: foreign\n"
     names = _FOR_SCRIPTS.keys() - {each.partition("=")[0] for each in asked}
     return tuple(held_stanza(f"Package: {name}\n{common}{_FOR_SCRIPTS[name]}") for name in sorted(names))
 

@@ -68,12 +68,12 @@ class Item(NamedTuple):
 
 
 class Bound:
-    """How many bytes a layer may unpack to: 1 GiB, or ``ratio`` times its compressed size if that is more."""
+    """How many bytes a layer may unpack to: ``room_bytes``, or ``ratio`` times its compressed size if that is more."""
 
-    def __init__(self, name: str, compressed_bytes: int, ratio: int) -> None:
+    def __init__(self, name: str, compressed_bytes: int, ratio: int, room_bytes: int | None = None) -> None:
         self._name = name
         self._ratio = ratio
-        self._left = max(_ROOM_BYTES, ratio * compressed_bytes)
+        self._left = max(_ROOM_BYTES if room_bytes is None else room_bytes, ratio * compressed_bytes)
         self._limit = self._left
 
     def check(self, size_bytes: int) -> None:

@@ -10,7 +10,7 @@ and "Storing Sparse Files".
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from jetsonx.rootfs.codec import DamagedError, damaged
@@ -52,14 +52,16 @@ class TarReader:
     """Iterates over the members of a tar stream, given as blocks of any size.
 
     After a member of kind ``file`` came, :meth:`read` or :meth:`pieces` gives its content, once; what is not asked for
-    is passed over. ``name`` says in errors what is being read.
+    is passed over. ``name`` says in errors what is being read. ``skip``, for a file that can be sought in, passes over
+    that many bytes behind the blocks taken so far.
 
     Raises DownloadError for a stream that is damaged or cut off.
     """
 
-    def __init__(self, blocks: Iterable[bytes], *, name: str) -> None:
+    def __init__(self, blocks: Iterable[bytes], *, name: str, skip: Callable[[int], object] | None = None) -> None:
         self._blocks = iter(blocks)
         self._name = name
+        self._pass_over = skip
         self._data = b""
         self._at = 0
         self._left = 0  # bytes of the current member, and of its padding, that were not taken yet
@@ -77,6 +79,18 @@ class TarReader:
                 pass
         except (DamagedError, ValueError) as error:
             raise damaged(self._name, error) from error
+
+    def head(self, count: int) -> bytes:
+        """The first ``count`` bytes of the current file, or as many as it has, without taking them."""
+        if self._segments is not None:
+            count = min(count, self._segments[0][1]) if self._segments and self._segments[0][0] == 0 else 0
+        count = min(count, self._left)
+        while len(self._data) - self._at < count:
+            rest = self._data[self._at :]
+            if not self._more():
+                raise damaged(self._name, "it is cut off within a file")
+            self._data = rest + self._data
+        return self._data[self._at : self._at + count]
 
     def read(self) -> bytes:
         """The whole content of the current file; the caller has looked at its size."""
@@ -275,6 +289,10 @@ class TarReader:
         return b"".join(parts)
 
     def _skip(self, count: int) -> None:
+        if self._pass_over and count > (there := len(self._data) - self._at):
+            self._pass_over(count - there)
+            self._data, self._at = b"", 0
+            return
         while count > (there := len(self._data) - self._at):
             count -= there
             if not self._more():

@@ -1,77 +1,99 @@
-"""What a check found out, as a value, as JSON and as lines for a person."""
+"""What a check found out, as a value. How it is shown is for jetsonx/verify/formats."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from jetsonx.verify.elf import ElfFacts
-from jetsonx.verify.facts import FileFacts
-
-Severity = Literal["error", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-"""Worst first."""
+from jetsonx.elf.facts import ElfFacts, FileFacts
+from jetsonx.verify.finding import SEVERITIES, Finding, Rule, Severity, worst
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that is wrong: where, what (with what was expected), and what to do about it.
+class InputLayer:
+    """A layer of an image: ``size_bytes`` is what is stored of it, ``files_bytes`` what its files take unpacked."""
 
-    ``rule`` is an id that stays the same for ever. ``targets`` names the targets it holds for; empty means any.
+    digest: str
+    size_bytes: int
+    files_bytes: int = 0
+    created_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """One artifact that was looked at: ``name`` is how the user called it, ``kind`` that of ``Tree``.
+
+    ``files`` are those with something of interest in them, out of ``file_count`` of ``size_bytes`` in all.
     """
 
+    name: str = ""
+    kind: str = "directory"
+    digest: str = ""
+    file_count: int = 0
+    size_bytes: int = 0
+    layers: tuple[InputLayer, ...] = ()
+    files: tuple[FileFacts, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waived:
+    """A finding that somebody decided to live with; ``expiry`` is a date like 2026-12-31, or ""."""
+
+    finding: Finding
+    reason: str
+    expiry: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """A finding of the baseline that is there no more."""
+
     rule: str
-    severity: Severity
     path: str
-    message: str
-    fix: str = ""
-    targets: tuple[str, ...] = ()
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Facts of every file and the findings, worst first; ``targets`` are all that were asked for, by name."""
+    """What was looked at, for which targets, and the findings, worst first.
+
+    ``targets`` are all that were asked for, by name; ``profiles`` says for each where the facts about it are from.
+    ``rules`` are those that were applied. ``waived`` and ``known`` (in the baseline) are findings that do not count.
+    ``gone`` is what the baseline has and was not found again. ``unchecked`` says what no rule looked at.
+    """
 
     targets: tuple[str, ...]
-    files: tuple[FileFacts, ...]
+    inputs: tuple[Input, ...]
     findings: tuple[Finding, ...]
+    profiles: tuple[tuple[str, str], ...] = ()
+    rules: tuple[Rule, ...] = ()
+    waived: tuple[Waived, ...] = ()
+    known: tuple[Finding, ...] = ()
+    gone: tuple[Gone, ...] = ()
+    unchecked: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Severity | Literal["ok"]:
         """The worst severity there is, or "ok"."""
-        return self.findings[0].severity if self.findings else "ok"
+        return worst(self.findings)
 
-    def to_json(self) -> dict[str, object]:
-        """The report as JSON values; ``schema`` counts up when a reader has to change."""
-        return {
-            "schema": 1,
-            "verdict": self.verdict,
-            "targets": list(self.targets),
-            "findings": [_finding_json(finding) for finding in self.findings],
-            "files": [_file_json(file) for file in self.files],
-        }
+    @property
+    def files(self) -> tuple[FileFacts, ...]:
+        """The files of interest of all inputs."""
+        return tuple(file for each in self.inputs for file in each.files)
 
-
-def sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Worst first, then by file and rule."""
-    return tuple(sorted(findings, key=lambda x: (SEVERITIES.index(x.severity), x.path, x.rule, x.message)))
+    def rule(self, id_: str) -> Rule:
+        """The rule called ``id_``, or one without a title when it is not among ``rules``."""
+        found = next((rule for rule in self.rules if rule.id == id_), None)
+        return found or Rule(id=id_, title="", severity="warning", family="")
 
 
-def render_text(report: Report) -> list[str]:
-    """The report as lines: each checked file, each finding, each fix once, and one line that sums up."""
-    told: set[str] = set()
-    lines = [f"{file.path}: {_describe(file)}" for file in report.files if file.kind not in {"other", "unreadable"}]
-    for finding in report.findings:
-        lines.append(f"{finding.severity} {finding.rule} {finding.path}: {finding.message}{_for(report, finding)}")
-        if finding.fix and finding.fix not in told:
-            told.add(finding.fix)
-            lines.append(f"  fix: {finding.fix}")
-    counts = ((severity, sum(x.severity == severity for x in report.findings)) for severity in SEVERITIES)
-    total = ", ".join(f"{n} {severity}{'s' if n > 1 else ''}" for severity, n in counts if n) or "nothing wrong"
-    checked = sum(file.kind != "other" for file in report.files)
-    lines.append(f"checked {checked} file{'' if checked == 1 else 's'} for {', '.join(report.targets)}: {total}")
-    return lines
+def count_severities(findings: tuple[Finding, ...]) -> Iterator[tuple[Severity, int]]:
+    """Each severity that occurs, worst first, and how often."""
+    for severity in SEVERITIES:
+        if number := sum(finding.severity == severity for finding in findings):
+            yield severity, number
 
 
 def device_names(file: FileFacts) -> tuple[str, ...]:
@@ -82,94 +104,6 @@ def device_names(file: FileFacts) -> tuple[str, ...]:
     entries = {entry for fatbin in file.device_code for entry in fatbin.entries}
     order = ("cubin", "ltoir", "ptx", "other")
     return tuple(dict.fromkeys(x.name for x in sorted(entries, key=lambda x: (order.index(x.kind), x.sm, x.variant))))
-
-
-def _for(report: Report, finding: Finding) -> str:
-    return f" [{', '.join(finding.targets)}]" if finding.targets and len(report.targets) > 1 else ""
-
-
-def _finding_json(finding: Finding) -> dict[str, object]:
-    return {
-        "rule": finding.rule,
-        "severity": finding.severity,
-        "path": finding.path,
-        "message": finding.message,
-        "fix": finding.fix,
-        "targets": list(finding.targets),
-    }
-
-
-def _file_json(file: FileFacts) -> dict[str, object]:
-    facts: dict[str, object] = {"path": file.path, "kind": file.kind}
-    if file.reason:
-        facts["reason"] = file.reason
-    if file.elf is not None:
-        facts |= _elf_json(file.elf)
-    if file.members:
-        facts["members"] = [{"name": name, "machine": elf.machine} for name, elf in file.members]
-    if file.fatbins:
-        facts["device"] = list(device_names(file))
-        facts["fatbins"] = [
-            {
-                "offset": fatbin.offset,
-                "has_kernels": fatbin.has_kernels,
-                "is_relocatable": fatbin.is_relocatable,
-                "entries": [
-                    {
-                        "kind": x.kind,
-                        "name": x.name,
-                        "isa": x.isa and f"{x.isa[0]}.{x.isa[1]}",
-                        "size_bytes": x.size_bytes,
-                    }
-                    for x in fatbin.entries
-                ],
-            }
-            for fatbin in file.fatbins
-        ]
-    return facts
-
-
-def _elf_json(elf: ElfFacts) -> dict[str, object]:
-    return {
-        "machine": elf.machine,
-        "bits": elf.bits,
-        "type": elf.type,
-        "interpreter": elf.interpreter,
-        "soname": elf.soname,
-        "needed": list(elf.needed),
-        "rpath": elf.rpath,
-        "runpath": elf.runpath,
-        "versions": {library: list(versions) for library, versions in _versions_by_library(elf)},
-        "is_stripped": elf.is_stripped,
-    }
-
-
-def _versions_by_library(elf: ElfFacts) -> Iterator[tuple[str, list[str]]]:
-    for library in dict.fromkeys(need.library for need in elf.version_needs):
-        yield library, [need.version for need in elf.version_needs if need.library == library]
-
-
-def _describe(file: FileFacts) -> str:
-    elf = file.elf
-    if elf is not None:
-        what = f"{elf.machine} {_role(elf)}"
-        newest = [f"{family}_{number}" for family in ("GLIBC", "GLIBCXX") if (number := newest_version(elf, family))]
-        what += f", needs {' '.join(newest)}" if newest else ""
-    elif file.kind == "archive":
-        machines = sorted({member.machine for _, member in file.members})
-        what = f"static library, {' and '.join(machines) or 'no machine code'}"
-    else:
-        what = "fat binary"
-    device = device_names(file)
-    return f"{what}, holds {' '.join(device)}" if device else what
-
-
-def _role(elf: ElfFacts) -> str:
-    if elf.machine == "CUDA":
-        return "module"
-    if elf.type == "executable" or elf.interpreter:
-        return "program"
-    return {"shared": "shared library", "relocatable": "object file"}.get(elf.type, f"{elf.type} file")
 
 
 def newest_version(elf: ElfFacts, family: str) -> str:

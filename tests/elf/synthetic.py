@@ -15,17 +15,6 @@ REL, EXEC, DYN = 1, 2, 3
 _BASE = 0x10000  # where the one segment is loaded
 
 
-@dataclass(frozen=True)
-class FakeTarget:
-    """As much of a target as the checks look at."""
-
-    name: str = "orin-nano@39.2.0"
-    glibc: str = "2.39"
-    glibcxx: str = "GLIBCXX_3.4.33"
-    sm: int = 87
-    interpreter: str = "/lib/ld-linux-aarch64.so.1"
-
-
 @dataclass(kw_only=True)
 class ElfSpec:
     """A little-endian 64-bit ELF file to be. ``version_needs``: library -> versions, "~" before a weak one.
@@ -114,7 +103,9 @@ def make_elf(spec: ElfSpec | None = None) -> bytes:
     ident = struct.pack("<4sBBBBB7x", b"\x7fELF", 2, 1, 1, 0, spec.abi_version)
     fields = (spec.type, spec.machine, 1, 0, 64 if segments else 0, section_table, spec.flags, 64, 56, len(segments))
     header = ident + struct.pack("<HHIQQQIHHHHHH", *fields, 64, len(named) + 1, len(named))
-    header += b"".join(struct.pack("<IIQQQQQQ", t, f, at, _BASE + at, 0, n, n, 16) for t, f, at, n in segments)
+    header += b"".join(
+        struct.pack("<IIQQQQQQ", t, f, at, _BASE + at, 0, n, n, _BASE if t == 1 else 16) for t, f, at, n in segments
+    )
     parts[: len(header)] = header
     return bytes(parts)
 

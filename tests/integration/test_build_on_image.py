@@ -148,3 +148,17 @@ def test_the_minimal_image_holds_the_image_s_own_libraries(project: Path, tmp_pa
         [qemu, "-L", str(root), str(root / "opt/app/app")], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout.startswith("layer 2, lz4 109"), done.stderr
+
+
+def test_packages_in_the_image_come_from_the_image_s_sources(project: Path, jetsonx: Run, env: dict[str, str]) -> None:
+    """With all they depend on: what else lies in this root file system is no package of the minimal image."""
+    config = project / "jetsonx.toml"
+    before = config.read_text()
+    try:
+        config.write_text(f'{before}\n[image]\npackages = ["lz4"]\ntest = ["/usr/bin/lz4", "--version"]\n')
+        built = jetsonx("build", "-o", "packages", cwd=project, env=env)
+    finally:
+        config.write_text(before)
+    assert built.status == 0, built.err
+    [entry] = load_toml((project / "jetsonx.lock").read_text())["image"]
+    assert {"lz4", "liblz4-1", "libc6", "libgcc-s1"} <= {package["name"] for package in entry["package"]}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -13,9 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
+from jetsonx.elf.load import read_elf
+from jetsonx.engine import node_machine
 from jetsonx.engine.builders import choose_native
 from jetsonx.errors import HostError
 from jetsonx.runner import Runner
@@ -25,6 +27,10 @@ from tests.integration.registry import RunningRegistry
 from tests.integration.sshd import SshHost, find_sshd, serve_ssh
 
 NAME = "jetsonx-jetson"
+KERNEL = """\
+__global__ void twice(float *x) { x[threadIdx.x] *= 2; }
+int main() { twice<<<1, 32>>>(nullptr); }
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +40,13 @@ class Client:
     env: Mapping[str, str]
     host: SshHost
 
-    def docker(self, *words: str) -> str:
+    def stream(self, *words: str) -> bytes:
         """What the Docker client answers. Raises CalledProcessError when it fails."""
-        done = subprocess.run(
-            ["docker", *words], env={**os.environ, **self.env}, capture_output=True, text=True, check=True
-        )
-        return done.stdout
+        return subprocess.run(["docker", *words], env={**os.environ, **self.env}, stdout=PIPE, check=True).stdout
+
+    def docker(self, *words: str) -> str:
+        """The same, as text."""
+        return self.stream(*words).decode()
 
     @property
     def traces(self) -> list[str]:
@@ -89,6 +96,11 @@ def added(client: Client, jetsonx: Run, arm64: None) -> Iterator[str]:
     jetsonx("builder", "remove", NAME, env=client.env)
 
 
+def test_what_runs_on_machines_is_plain_sh(need: Need) -> None:
+    script = Path(node_machine.__file__).with_name("node_machine.sh")
+    subprocess.run([need("shellcheck"), "--shell=sh", script], check=True)
+
+
 def test_a_machine_of_another_processor_needs_a_word(client: Client, jetsonx: Run) -> None:
     ran = jetsonx("builder", "add", "jetson", env=client.env)
     assert ran.status == 6
@@ -126,38 +138,37 @@ def test_a_node_is_listed_used_and_removed(
     assert "no builder node" in gone.err
 
 
-def test_the_native_dockerfile_builds_there(
+def test_a_native_build_goes_there(
     client: Client,
     added: str,
     engine_20: Engine,
     devel_registry: RunningRegistry,
     sample: Callable[[str], Path],
     jetsonx: Run,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in client.env.items():
-        monkeypatch.setenv(name, value)
-    chosen = choose_native(Runner(), os.environ)
-    assert (chosen.builder, chosen.context) == (NAME, NAME)
     project = sample("vector-add")
-    text = jetsonx("dockerfile", project, "--strategy", "native", "-t", "orin-nano@39.2").out
-    # apt takes minutes under emulation and is not what this is about; the image has a compiler, though no ccache
-    text, count = re.subn(r"RUN --mount=type=cache,id=jetsonx-apt.*?/lists/\*\n", "", text, flags=re.DOTALL)
-    assert count == 1
-    text = text.replace("nvcr.io/", f"{devel_registry.host}/").replace("&& ccache nvcc", "&& nvcc")
-    (project / "Dockerfile").write_text(text)
-    client.docker(*chosen.words, "--platform=linux/arm64", "-t", "vector-add:native", str(project))
+    (project / "vector_add.cu").write_text(KERNEL)  # short: the compilers are emulated here
+    env = {**client.env, "JETSONX_MIRRORS": f"nvcr.io={devel_registry.url}"}
+    ran = jetsonx("build", project, "--strategy", "native", "-t", "orin-nano@39.2", env=env, timeout_s=900)
+    assert ran.status == 0, ran.err
+    assert f"native: as asked, on {NAME} (ssh://jetson): x86_64, {os.cpu_count()} cores, emulated" in ran.err
     try:
-        shape = engine_20.docker("image", "inspect", "vector-add:native", "--format", "{{.Os}}/{{.Architecture}}").out
-        assert shape.strip() == "linux/arm64"
-        ran = engine_20.docker("run", "--rm", "--platform=linux/arm64", "vector-add:native", "--version", check=False)
-        assert "exec format error" not in ran.err
-        saved = subprocess.run(
-            ["docker", "--context", chosen.context, "save", "vector-add:native"], check=True, capture_output=True
-        )
-        assert saved.stdout[:512].strip(b"\0")
+        assert read_elf(project / "out/files/vector-add").machine == "AArch64"
+        built = engine_20.docker("image", "inspect", "vector-add:0.1.0", "--format", "{{.Architecture}} {{.Id}}").out
+        architecture, image_id = built.split()
+        assert architecture == "arm64"
+        # what was built stays there, and came here in one stream
+        [described] = json.loads((project / "out/image/manifest.json").read_bytes())
+        assert described["Config"].endswith(image_id.removeprefix("sha256:"))
     finally:
-        engine_20.docker("image", "rm", "vector-add:native")
+        engine_20.docker("image", "rm", "vector-add:0.1.0")
+
+
+def test_no_node_is_no_native_build(client: Client, sample: Callable[[str], Path], jetsonx: Run) -> None:
+    ran = jetsonx("build", sample("vector-add"), "--strategy", "native", "-t", "orin-nano@39.2", env=client.env)
+    assert ran.status == 3
+    assert "no builder node for linux/arm64 is known" in ran.err
+    assert "jetsonx builder add USER@DEVICE" in ran.err
 
 
 def test_what_ssh_refuses_is_said_with_what_to_type(client: Client, jetsonx: Run) -> None:

@@ -1,4 +1,4 @@
-"""`jetsonx build` in real Docker engines: what it leaves, what it says when something is wrong, and what it takes back."""
+"""`jetsonx build` in real Docker engines: what it leaves, what it says of what is wrong, and what it takes back."""
 
 from __future__ import annotations
 
@@ -126,7 +126,8 @@ def test_a_directory_with_spaces_quotes_and_commas(
 def test_a_file_outside_the_context_is_named(
     engine_26: Engine, jetsonx: Run, env: Mapping[str, str], tmp_path: Path
 ) -> None:
-    project = command_project(tmp_path / "p", "$CC -x c - -o app </dev/null || cp /bin/true app")
+    project = command_project(tmp_path / "p", "$CC -x c - -o app <main.c")
+    (project / "main.c").write_text("int main(void) { return 0; }\n")
     (project / ".dockerignore").write_text("models\n")
     (project / "models").mkdir()
     (project / "models/a").touch()
@@ -147,18 +148,19 @@ def test_ctrl_c_leaves_nothing_behind(engine_26: Engine, env: Mapping[str, str],
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            if line.rstrip().endswith(" started"):
-                break
-        process.send_signal(signal.SIGINT)
-        rest = process.stderr.read()
-        assert process.wait(60) == 130, rest
-        assert "interrupted" in rest
-        assert "Traceback" not in rest
-    finally:
-        process.kill()
+    with process:
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if line.rstrip().endswith(" started"):
+                    break
+            process.send_signal(signal.SIGINT)
+            rest = process.stderr.read()
+            assert process.wait(60) == 130, rest
+            assert "interrupted" in rest
+            assert "Traceback" not in rest
+        finally:
+            process.kill()
     assert not _lives("sleep 600")
     assert engine_26.traces() == before
     assert not (project / "out/docker/outputs").exists()
@@ -192,7 +194,7 @@ def test_an_image_that_is_not_there(
     engine_26: Engine, devel_registry: RunningRegistry, jetsonx: Run, sample: Sample
 ) -> None:
     project = sample("vector-add")
-    mirror = {"JETSONX_MIRRORS": f"nvcr.io={devel_registry.url}/nowhere"}
+    mirror = {"JETSONX_MIRRORS": f"nvcr.io={devel_registry.url}/v2/nowhere"}
     ran = jetsonx("build", project, "--engine", "docker", *TARGET, env={**engine_26.env, **mirror})
     assert ran.status == 4
     assert f"cannot pull {devel_registry.host}/nowhere/nvidia/cuda:13.2.1-devel-ubuntu24.04" in ran.err
@@ -247,26 +249,40 @@ def test_no_permission_on_the_socket(engine_26: Engine, sample: Sample) -> None:
     for path in (project, *project.rglob("*"), *project.parents):
         if path.stat().st_uid == os.geteuid() and path != Path("/"):
             path.chmod(path.stat().st_mode | 0o755)
+    engine_26.folder.chmod(0o711)  # so that the socket is seen
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     done = subprocess.run(
-        [
-            "setpriv",
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            *CLI,
-            "build",
-            str(project),
-            "--engine",
-            "docker",
-        ],
+        [*nobody, *CLI, "build", str(project), "--engine", "docker"],
         env={**os.environ, **engine_26.env, "HOME": "/nonexistent", "JETSONX_CACHE": str(project / "cache")},
         capture_output=True,
         text=True,
         check=False,
     )
+    engine_26.folder.chmod(0o700)
     if "Permission denied" in done.stderr and "python" in done.stderr:
         pytest.skip("this machine's Python is not readable to other users")
     assert done.returncode == 3, done.stderr
     assert "no permission on" in done.stderr
     assert "1. the socket belongs to" in done.stderr
     assert "3. this session began" in done.stderr
+
+
+def test_a_sysroot_of_the_releases_image_is_a_named_context(
+    engine_26: Engine, engine_20: Engine, jetsonx: Run, sample: Sample, env: Mapping[str, str], tmp_path: Path
+) -> None:
+    project = sample("vector-add")
+    own = {**env, "JETSONX_CACHE": str(tmp_path / "cache")}
+    build = ("build", project, "--engine", "docker", *TARGET)
+    stage = jetsonx(*build, "--dry-run", env={**engine_26.env, **own})
+    assert "sysroot: by a stage, from the release's image" in stage.out
+    pulled = jetsonx("-q", "sysroot", "pull", TARGET[1], "--from", "image", env=own)
+    assert pulled.status == 0, pulled.err
+    place = pulled.out.strip()
+
+    planned = jetsonx(*build, "--dry-run", env={**engine_26.env, **own})
+    assert f"--build-context sysroot={place} " in planned.out
+    assert "--build-context" not in jetsonx(*build, "--dry-run", env={**engine_20.env, **own}).out
+    built = jetsonx(*build, env={**engine_26.env, **own}, timeout_s=900)
+    assert built.status == 0, built.err
+    ran = engine_26.docker("run", "--rm", "--platform=linux/arm64", "vector-add:0.1.0", "--self-test")
+    assert ran.out.startswith("CPU reference: ok")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from jetsonx.verify.facts import load_file
+from jetsonx.elf.load import load_file
 from tests.integration.conftest import SAMPLES, Need, Run
 from tests.integration.docker_engine import Ended, Engine
 from tests.integration.registry import RunningRegistry
@@ -116,7 +116,7 @@ def symbols(program: Path) -> list[str]:
 
 def device_code(program: Path) -> list[str]:
     """The architectures of each fat binary in a program that has kernels."""
-    facts = load_file(program, program.name, lambda _: False)
+    facts = load_file(program, program.name)
     return [",".join(sorted(entry.name for entry in fatbin.entries)) for fatbin in facts.device_code]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
+from pathlib import Path
 from typing import IO
 
 import pytest
 
+from jetsonx.errors import HostError
 from jetsonx.runner import Command, Runner
 
 BINARY = bytes(range(256)) * 8192
@@ -74,3 +77,29 @@ def test_a_watched_program_may_leave_another_behind(capfd: pytest.CaptureFixture
 
 def test_a_watched_program_that_a_signal_ended_has_a_shells_status() -> None:
     assert Runner().replace(Command(argv=("sh", "-c", "kill -9 $$")), watch=lambda _: None) == 137
+
+
+def test_each_connection_to_a_relay_is_a_run_of_its_own() -> None:
+    code = "import os; print(os.getpid(), flush=True); print(input(), flush=True); input()"
+    pids = set()
+    with Runner().relay(python(code)) as path:
+        assert path.parent.stat().st_mode & 0o077 == 0
+        for word in (b"one\n", b"two\n"):
+            connection = socket.socket(socket.AF_UNIX)
+            with connection, connection.makefile("rwb") as stream:
+                connection.connect(str(path))
+                pids.add(int(stream.readline()))
+                stream.write(word)
+                stream.flush()
+                assert stream.readline() == word
+    assert len(pids) == 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert not path.parent.exists()
+
+
+def test_a_relay_without_its_program_is_refused() -> None:
+    with (
+        pytest.raises(HostError, match="cannot run no-such-program"),
+        Runner().relay(Command(argv=("no-such-program",))),
+    ):
+        pass

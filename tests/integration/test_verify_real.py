@@ -12,15 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.console import Console
 from jetsonx.effects import Effects
+from jetsonx.elf.load import PLAIN, load_file, read_elf
 from jetsonx.runner import Runner
 from jetsonx.store.store import Store
 from jetsonx.toolchain.tools import Fetcher, Tool
-from jetsonx.verify.elf import read_elf
-from jetsonx.verify.facts import load_file
 from jetsonx.verify.outputs import check_outputs
-from tests.elf.synthetic import FakeTarget
 from tests.integration.conftest import Need, Run
 
 
@@ -47,12 +46,9 @@ def host_build(tmp_path: Path, need: Need) -> Path:
 
 def test_host_programs_are_refused(host_build: Path) -> None:
     report = check_outputs(
-        [host_build],
-        root=host_build,
-        targets=[FakeTarget()],
-        sysroot_path=host_build / "none",
-        cuda_dir="usr/local/cuda-13.2",
-        driver_globs=[],
+        host_build,
+        targets=[resolve_target(load_catalog(), "orin-nano@39.2")],
+        sysroot=None,
     )
     found = {(finding.rule, finding.path) for finding in report.findings}
     wrong = {("JX101", name) for name in ("app", "libtwice.a", "libtwice.so.1")}
@@ -60,7 +56,7 @@ def test_host_programs_are_refused(host_build: Path) -> None:
 
 
 def test_facts_are_those_of_readelf(host_build: Path) -> None:
-    facts = read_elf(host_build / "app", explain=lambda need: need.library == "libc.so.6")
+    facts = read_elf(host_build / "app", options=PLAIN)
     text = run("readelf", "-dVW", str(host_build / "app"), cwd=host_build)
     assert list(facts.needed) == re.findall(r"\(NEEDED\).*\[(.*)\]", text)
     assert [facts.runpath or facts.rpath] == re.findall(r"\((?:RUNPATH|RPATH)\).*\[(.*)\]", text)
@@ -69,7 +65,7 @@ def test_facts_are_those_of_readelf(host_build: Path) -> None:
 
 
 def test_archive_members_are_those_of_ar(host_build: Path) -> None:
-    facts = load_file(host_build / "libtwice.a", "libtwice.a", lambda need: False)
+    facts = load_file(host_build / "libtwice.a", "libtwice.a")
     assert [name for name, _ in facts.members] == run("ar", "t", "libtwice.a", cwd=host_build).split()
 
 
@@ -116,7 +112,7 @@ def test_device_code_is_what_cuobjdump_lists(variant: str, cuobjdump: str, jetso
     run("sh", "-ec", f"{exports}\nnvcc {flags} a.cu -o built", cwd=tmp_path)
     path = tmp_path / ("built" if (tmp_path / "built").exists() else "built.a")
 
-    facts = load_file(path, path.name, lambda need: False)
+    facts = load_file(path, path.name)
 
     listed = run(cuobjdump, "-lelf", "-lptx", "-all", str(path), cwd=tmp_path)
     theirs = Counter(re.findall(r"^(ELF|PTX) file .*\.(sm_\d+[af]?)\.", listed, re.MULTILINE))

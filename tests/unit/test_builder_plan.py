@@ -9,6 +9,7 @@ import pytest
 from jetsonx.engine.builder_mirrors import resolve_mirrors
 from jetsonx.engine.node_plan import (
     Driver,
+    build_words,
     check_new,
     create_builder,
     create_context,
@@ -146,6 +147,11 @@ def test_the_same_machine_twice_is_refused_by_driver(driver: Driver) -> None:
     first = plan_device("jetson@orin", driver=driver).node
     with pytest.raises(ConfigError, match="is a node already"):
         check_new(plan_device("jetson@orin", driver=driver, name="other"), [first], [])
+
+
+def test_a_context_s_builder_is_used_in_its_context() -> None:
+    assert " ".join(build_words(ORIN.node)) == "--context jetsonx-orin buildx build --builder jetsonx-orin"
+    assert " ".join(build_words(FARM.node)) == "buildx build --builder farm"
 
 
 def removal(doomed: list[Node], known: list[Node]) -> list[str]:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jetsonx.verify.elf import ElfFacts, UnreadableElfError, VersionNeed, is_elf, parse_elf, read_elf
+from jetsonx.elf.facts import ElfFacts, UnreadableElfError, VersionNeed
+from jetsonx.elf.load import PLAIN, is_elf, parse_elf, read_elf
 from tests.elf.synthetic import (
     CUDA,
     EXEC,
@@ -39,10 +40,6 @@ FULL = make_elf(
 )
 
 
-def everything(need: VersionNeed) -> bool:
-    return True
-
-
 def test_all_facts_of_a_shared_library() -> None:
     facts = parse_elf(FULL)
 
@@ -51,8 +48,8 @@ def test_all_facts_of_a_shared_library() -> None:
     assert facts.needed == ("libc.so.6", "libstdc++.so.6")
     assert (facts.soname, facts.rpath, facts.runpath) == ("libdemo.so.1", "/opt/a", "$ORIGIN:/opt/b")
     assert facts.version_needs == (
-        VersionNeed(library="libc.so.6", version="GLIBC_2.17"),
-        VersionNeed(library="libc.so.6", version="GLIBC_2.34", is_weak=True),
+        VersionNeed(library="libc.so.6", version="GLIBC_2.17", symbols=("puts",)),
+        VersionNeed(library="libc.so.6", version="GLIBC_2.34", is_weak=True, symbols=("pow", "exp")),
         VersionNeed(library="libstdc++.so.6", version="GLIBCXX_3.4"),
     )
     assert facts.version_definitions == ("DEMO_1", "DEMO_2")
@@ -62,18 +59,9 @@ def test_all_facts_of_a_shared_library() -> None:
     assert ".nv_fatbin" in {section.name for section in facts.sections}
 
 
-def test_symbols_are_named_for_the_versions_asked_about() -> None:
-    facts = parse_elf(FULL, explain=lambda need: need.version == "GLIBC_2.34")
-    assert {need.version: need.symbols for need in facts.version_needs} == {
-        "GLIBC_2.17": (),
-        "GLIBC_2.34": ("pow", "exp"),
-        "GLIBCXX_3.4": (),
-    }
-
-
 def test_no_more_than_a_few_symbols_are_named() -> None:
     spec = ElfSpec(version_needs={"libm.so.6": ("GLIBC_2.38",)}, symbols={f"f{i}": "GLIBC_2.38" for i in range(50)})
-    (need,) = parse_elf(make_elf(spec), explain=everything).version_needs
+    (need,) = parse_elf(make_elf(spec)).version_needs
     assert need.symbols == tuple(f"f{i}" for i in range(8))
 
 
@@ -130,7 +118,7 @@ def test_agrees_with_pyelftools_own_walk_on_a_real_program() -> None:
     from elftools.elf.gnuversions import GNUVerNeedSection
 
     path = Path(sys.executable).resolve()
-    facts = read_elf(path)
+    facts = read_elf(path, options=PLAIN)
     with path.open("rb") as stream:
         elf = ELFFile(stream)
         section = elf.get_section_by_name(".gnu.version_r")
@@ -199,7 +187,7 @@ def test_a_version_table_that_points_at_itself_ends() -> None:
 
 def _facts_or_none(data: bytes) -> ElfFacts | None:
     try:
-        return parse_elf(data, explain=everything)
+        return parse_elf(data)
     except UnreadableElfError:
         return None
 

@@ -11,8 +11,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jetsonx.verify.elf import Section, UnreadableElfError
-from jetsonx.verify.fatbin import Entry, Fatbin, read_fatbins, unpack_lz4
+from jetsonx.elf.facts import Entry, Fatbin, Section, UnreadableElfError
+from jetsonx.elf.fatbin import read_fatbins
+from jetsonx.elf.unpack import unpack_lz4
 from tests.elf.synthetic import cubin_entry, join_fatbins, make_cubin, make_entry, make_fatbin, ptx_entry
 
 

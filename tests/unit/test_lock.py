@@ -86,9 +86,9 @@ def test_the_order_of_the_contents_does_not_matter() -> None:
 
 
 WORDS = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12)
-PATHS = st.lists(WORDS.filter(lambda word: word not in (".", "..") and "/" not in word), min_size=1, max_size=3).map(
-    "/".join
-)
+# A name with ** is a glob that goes into directories, and no path of a file.
+NAMES = WORDS.filter(lambda word: word not in (".", "..") and "/" not in word and "**" not in word)
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 PACKAGES = st.builds(
     LockedPackage, name=WORDS, version=WORDS, sha256=DIGESTS, size_bytes=st.integers(0, 2**63 - 1), filename=PATHS
@@ -102,10 +102,12 @@ SYSROOTS = st.builds(
     package=st.lists(PACKAGES, max_size=3).map(tuple),
     wheel=st.lists(WHEELS, max_size=2).map(tuple),
 )
+IMAGES = st.builds(LockedImage, release=WORDS, key=WORDS, package=st.lists(PACKAGES, max_size=2).map(tuple))
 LOCKS = st.builds(
     Lock,
     schema=st.just(1),
     sysroot=st.lists(SYSROOTS, max_size=2, unique_by=lambda sysroot: sysroot.release).map(tuple),
+    image=st.lists(IMAGES, max_size=2, unique_by=lambda image: image.release).map(tuple),
     tool=st.lists(WHEELS, max_size=3).map(tuple),
 )
 
@@ -118,7 +120,8 @@ def is_same(one: Lock, other: Lock) -> bool:
             root.release: (root.key, root.suite, sorted(map(repr, root.package)), sorted(map(repr, root.wheel)))
             for root in lock.sysroot
         }
-        return roots, sorted(map(repr, lock.tool))
+        images = {image.release: (image.key, sorted(map(repr, image.package))) for image in lock.image}
+        return roots, images, sorted(map(repr, lock.tool))
 
     return contents(one) == contents(other)
 

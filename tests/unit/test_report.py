@@ -1,21 +1,13 @@
-"""The report as JSON and as text."""
+"""The report as a value, and the words for what is in it."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 
-from jetsonx.verify.elf import ElfFacts, VersionNeed
-from jetsonx.verify.facts import FileFacts
-from jetsonx.verify.fatbin import Entry, Fatbin
-from jetsonx.verify.report import (
-    Finding,
-    Report,
-    device_names,
-    newest_version,
-    render_text,
-    sort_findings,
-    version_number,
-)
+from jetsonx.elf.facts import ElfFacts, Entry, Fatbin, FileFacts, VersionNeed
+from jetsonx.verify.finding import Finding, sort_findings
+from jetsonx.verify.formats.words import describe_file
+from jetsonx.verify.report import Input, Report, device_names, newest_version, version_number
 
 ELF = ElfFacts(
     machine="AArch64",
@@ -49,7 +41,8 @@ FINDINGS = (
 
 
 def report(*findings: Finding, targets: tuple[str, ...] = ("orin-nano@39.2", "agx-thor@39.2")) -> Report:
-    return Report(targets=targets, files=(APP, FileFacts(path="run.sh", kind="other")), findings=findings)
+    files = (APP, FileFacts(path="run.sh", kind="other"))
+    return Report(targets=targets, inputs=(Input(files=files),), findings=findings)
 
 
 def test_verdict_is_the_worst_finding() -> None:
@@ -67,53 +60,23 @@ def test_device_names_leave_out_shells() -> None:
     assert device_names(APP) == ("sm_87", "sm_110", "compute_110")
 
 
-def test_text() -> None:
-    assert render_text(report(*FINDINGS)) == [
-        "app: AArch64 program, needs GLIBC_2.17, holds sm_87 sm_110 compute_110",
-        "error JX701 app: holds nothing [agx-thor@39.2]",
-        "  fix: build it",
-        "error JX701 lib: holds nothing",
-        "warning JX401 app: odd path",
-        "checked 1 file for orin-nano@39.2, agx-thor@39.2: 2 errors, 1 warning",
-    ]
-
-
-def test_text_of_a_clean_report_with_one_target() -> None:
-    assert render_text(report(targets=("orin-nano@39.2",)))[-1] == "checked 1 file for orin-nano@39.2: nothing wrong"
-
-
-def test_every_kind_of_file_has_a_line() -> None:
+def test_every_kind_of_file_is_described() -> None:
     files = (
+        APP,
         FileFacts(path="lib.a", kind="archive", members=(("a.o", ELF),), fatbins=(CODE,)),
         FileFacts(path="none.a", kind="archive"),
         FileFacts(path="k.fatbin", kind="fatbin", fatbins=(CODE,)),
-        FileFacts(path="gone", kind="unreadable", reason="it is not there"),
+        FileFacts(path="k.cubin", kind="elf", elf=replace(ELF, machine="CUDA", version_needs=())),
+        FileFacts(path="a.o", kind="elf", elf=replace(ELF, type="relocatable", interpreter=None)),
     )
-    assert render_text(Report(targets=("t",), files=files, findings=()))[:-1] == [
-        "lib.a: static library, AArch64, holds sm_87 sm_110 compute_110",
-        "none.a: static library, no machine code",
-        "k.fatbin: fat binary, holds sm_87 sm_110 compute_110",
+    assert [describe_file(file) for file in files] == [
+        "AArch64 program, needs GLIBC_2.17, holds sm_87 sm_110 compute_110",
+        "static library, AArch64, holds sm_87 sm_110 compute_110",
+        "static library, no machine code",
+        "fat binary, holds sm_87 sm_110 compute_110",
+        "CUDA module",
+        "AArch64 object file, needs GLIBC_2.17",
     ]
-
-
-def test_json_is_plain_and_complete() -> None:
-    value = json.loads(json.dumps(report(*FINDINGS).to_json()))
-    assert (value["schema"], value["verdict"]) == (1, "error")
-    assert value["findings"][0] == {
-        "rule": "JX701",
-        "severity": "error",
-        "path": "app",
-        "message": "holds nothing",
-        "fix": "build it",
-        "targets": ["agx-thor@39.2"],
-    }
-    app, script = value["files"]
-    assert app["machine"] == "AArch64"
-    assert app["versions"] == {"libc.so.6": ["GLIBC_2.9", "GLIBC_2.17", "GLIBC_PRIVATE"]}
-    assert app["device"] == ["sm_87", "sm_110", "compute_110"]
-    assert [fatbin["has_kernels"] for fatbin in app["fatbins"]] == [False, True]
-    assert app["fatbins"][1]["entries"][0] == {"kind": "ptx", "name": "compute_110", "isa": "9.2", "size_bytes": 10}
-    assert script == {"path": "run.sh", "kind": "other"}
 
 
 def test_version_numbers() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jetsonx.build.docker_options import NO_OPTIONS, DockerOptions
-from jetsonx.build.strategy import Means, choose_engine, choose_strategy
+from jetsonx.build.strategy import Means, choose_engine, choose_strategy, runs_in_image
 from jetsonx.errors import ConfigError, HostError
 from jetsonx.project import Project, parse_project
 
@@ -71,3 +71,10 @@ def test_what_was_asked_is_taken_or_refused(asked: str, means: Means, kind: type
     with pytest.raises(kind) as caught:
         choose_strategy(asked, means)
     assert hint in str(getattr(caught.value, "hint", ""))
+
+
+def test_a_cross_build_runs_what_the_image_asks_for() -> None:
+    assert runs_in_image(project()) == ""
+    assert runs_in_image(project('[image]\ntest = ["app"]')) == "image.test"
+    assert runs_in_image(project('[image]\npackages = ["a1"]')) == ""
+    assert runs_in_image(project('[image]\npackages = ["a1"]\nscripts = true')) == "image.scripts"

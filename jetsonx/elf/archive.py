@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jetsonx.verify.elf import UnreadableElfError
+from jetsonx.elf.facts import UnreadableElfError
+from jetsonx.elf.source import Buffer, clean
 
 _MAGIC = b"!<arch>\n"
 _THIN_MAGIC = b"!<thin>\n"
@@ -26,7 +26,7 @@ class Member:
     size_bytes: int
 
 
-def iter_members(data: bytes | mmap.mmap) -> Iterator[Member]:
+def iter_members(data: Buffer) -> Iterator[Member]:
     """The members in order, symbol tables left out. Raises UnreadableElfError when the archive is damaged or thin."""
     if data[:8] == _THIN_MAGIC:
         raise UnreadableElfError("it is a thin archive: it holds only names of files in the build directory")
@@ -43,20 +43,20 @@ def iter_members(data: bytes | mmap.mmap) -> Iterator[Member]:
         if size > len(data) - start:
             raise UnreadableElfError(f"the static library is cut off: the member at 0x{at:x} goes beyond its end")
         at = start + size + size % 2
-        name = raw[:16].decode("utf-8", "backslashreplace").rstrip()
+        name = clean(raw[:16]).rstrip()
         if name == "//":
             long_names = data[start : start + min(size, 1 << 24)]
         elif name not in _SYMBOL_TABLES:
             yield _named(data, name, start, size, long_names)
 
 
-def _named(data: bytes | mmap.mmap, name: str, start: int, size: int, long_names: bytes) -> Member:
+def _named(data: Buffer, name: str, start: int, size: int, long_names: bytes) -> Member:
     if name.startswith("#1/") and name[3:].isdigit():  # BSD: the name is the first bytes of the member
         length = min(int(name[3:]), size, 4096)
         raw = data[start : start + length]
         start, size = start + length, size - length
     elif name.startswith("/") and name[1:].isdigit():  # GNU: an offset into the table of long names
-        raw = long_names[int(name[1:]) :][:4096].partition(b"\n")[0]
+        raw = long_names[int(name[1:]) : int(name[1:]) + 4096].partition(b"\n")[0]
     else:
-        raw = name.encode()
-    return Member(name=raw.decode("utf-8", "backslashreplace").rstrip("/\0"), offset=start, size_bytes=size)
+        raw = name.rstrip("/").encode()
+    return Member(name=clean(raw.rstrip(b"/\0")), offset=start, size_bytes=size)

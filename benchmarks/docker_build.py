@@ -1,0 +1,185 @@
+"""The same project by every way to build it: cross and emulated in Docker, and by the local engine without Docker.
+
+Cold: every source is new to the compiler caches; what all projects share (base images, the compilers in the toolchain
+stage, the sysroot) is there, as on any workstation from its second project on. One file: one source has changed.
+Nothing: nothing has.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from benchmarks.chart import Bars, render_bars
+from benchmarks.measure import measure, nothing
+from benchmarks.thrust_project import change_everything, change_one, write_project
+from tests.integration.arm64 import serve_arm64
+from tests.integration.docker_engine import serve_engine
+from tests.integration.l4t import serve_devel_image
+
+ROOT = Path(__file__).parents[1]
+JETSONX = str(Path(sys.executable).with_name("jetsonx"))
+NAME = "The same project in Docker, cross and emulated, and without Docker"
+CHART = ROOT / "docs/build-speed.svg"
+WAYS = {
+    "cross in Docker": ("--engine", "docker", "--strategy", "cross"),
+    "without Docker": ("--engine", "local"),
+    "emulated in Docker": ("--engine", "docker", "--strategy", "emulate"),
+}
+STATES = ("cold", "one file", "nothing")
+GOALS = (
+    "Goals: cold, emulated takes at least 10 times as long as cross in Docker, which takes at most 1.3 times as long "
+    "as without Docker; one changed file costs at most 0.25 of cold."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A project that is built; ``all_new`` and ``one_new`` change its sources so that no cache has seen them.
+
+    ``rounds``: how often each way is measured, by way; emulation is slow enough to be seen at once.
+    """
+
+    name: str
+    folder: Path
+    all_new: Callable[[int], None]
+    one_new: Callable[[int], None]
+    rounds: Mapping[str, int]
+    seconds: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+
+    def median(self, way: str, state: str) -> float:
+        return statistics.median(self.seconds[way, state])
+
+
+def run(work: Path) -> str:
+    subjects = (saxpy(work), thrusts(work))
+    with ExitStack() as stack:
+        stack.enter_context(serve_arm64(shutil.which("qemu-aarch64-static") or "qemu-aarch64-static"))
+        engine = stack.enter_context(serve_engine("26.1"))
+        registry = stack.enter_context(serve_devel_image(work / "registry"))
+        environment = {**engine.env, "JETSONX_MIRRORS": f"nvcr.io={registry.url}", "CCACHE_DIR": str(work / "ccache")}
+        for subject in subjects:
+            measure_subject(subject, environment, work)
+    CHART.write_text(render_bars(charts(subjects)))
+    text = report(subjects)
+    print(text, end="\n\n", flush=True)
+    return text
+
+
+def saxpy(work: Path) -> Subject:
+    folder = work / "saxpy-cmake"
+    shutil.copytree(ROOT / "samples/saxpy-cmake", folder)
+    header, source = folder / "include/saxpy/saxpy.hpp", folder / "src/saxpy.cu"
+    texts = {path: path.read_text() for path in (header, source)}
+
+    def change(path: Path, count: int) -> None:
+        path.write_text(f"{texts[path]}\ninline int change_{count}() {{ return {count}; }}\n")
+
+    rounds = {"cross in Docker": 5, "without Docker": 5, "emulated in Docker": 2}
+    return Subject(
+        name="saxpy-cmake",
+        folder=folder,
+        all_new=partial(change, header),
+        one_new=partial(change, source),
+        rounds=rounds,
+    )
+
+
+def thrusts(work: Path) -> Subject:
+    folder = write_project(work / "thrusts")
+    rounds = {"cross in Docker": 3, "without Docker": 3, "emulated in Docker": 1}
+    return Subject(
+        name="9 files with Thrust",
+        folder=folder,
+        all_new=partial(change_everything, folder),
+        one_new=partial(change_one, folder),
+        rounds=rounds,
+    )
+
+
+def measure_subject(subject: Subject, environment: Mapping[str, str], work: Path) -> None:
+    """Once for what all projects share, then in turn; emulated ones are prepared by their toolchain stage alone."""
+    prefix = ["env", "-u", "CCACHE_DISABLE", *(f"{name}={value}" for name, value in environment.items())]
+    calls = {
+        way: [
+            *prefix,
+            JETSONX,
+            "-q",
+            "build",
+            str(subject.folder),
+            "-t",
+            "orin-nano@39.2",
+            "-o",
+            f"{work}/{way}",
+            *words,
+        ]
+        for way, words in WAYS.items()
+    }
+    count = 1
+    for way, call in calls.items():
+        if subject.name.startswith("saxpy") or way != "emulated in Docker":
+            measure(call, nothing)
+    for number in range(max(subject.rounds.values())):
+        for way, call in calls.items():
+            if number < subject.rounds[way]:
+                changes: tuple[Callable[[], None], ...] = (
+                    partial(subject.all_new, count),
+                    partial(subject.one_new, count),
+                    nothing,
+                )
+                for state, change in zip(STATES, changes, strict=True):
+                    subject.seconds.setdefault((way, state), []).append(measure(call, change))
+                    print(f"{subject.name}, {way}, {state}: {subject.seconds[way, state][-1]:.1f} s", flush=True)
+                count += 1
+    for way in WAYS:
+        shutil.rmtree(work / way)
+
+
+def report(subjects: tuple[Subject, ...]) -> str:
+    lines = [f"### {NAME}", "", GOALS, ""]
+    lines += ["| project | way | cold | one file | nothing | rounds |", "|---|---|---|---|---|---|"]
+    for subject in subjects:
+        for way in WAYS:
+            times = " | ".join(_spread(subject.seconds[way, state]) for state in STATES)
+            lines.append(f"| {subject.name} | {way} | {times} | {subject.rounds[way]} |")
+    lines.append("")
+    for subject in subjects:
+        cross, local = subject.median("cross in Docker", "cold"), subject.median("without Docker", "cold")
+        emulated, one = subject.median("emulated in Docker", "cold"), subject.median("cross in Docker", "one file")
+        lines.append(
+            f"**{subject.name}: emulated / cross {emulated / cross:.1f}; cross in Docker / without Docker "
+            f"{cross / local:.2f}; one file / cold {one / cross:.2f}.**"
+        )
+    lines += ["", "Ratios of medians, in turn. Stand-ins for NVIDIA's images; QEMU's user emulation from the host."]
+    return "\n".join(lines)
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds):.1f} s ({min(seconds):.1f}-{max(seconds):.1f})"
+
+
+def charts(subjects: tuple[Subject, ...]) -> tuple[Bars, ...]:
+    return tuple(
+        Bars(
+            title=f"{subject.name}, {state}",
+            unit="s",
+            values=tuple((way, subject.median(way, state)) for way in WAYS),
+        )
+        for subject in subjects
+        for state in STATES[:2]
+    )
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    with tempfile.TemporaryDirectory(prefix="jetsonx-bench-") as name:
+        run(Path(name))

@@ -1,0 +1,1 @@
+"""Scripts that make data which is shipped; not part of the package."""
