@@ -286,3 +286,15 @@ def test_a_sysroot_of_the_releases_image_is_a_named_context(
     assert built.status == 0, built.err
     ran = engine_26.docker("run", "--rm", "--platform=linux/arm64", "vector-add:0.1.0", "--self-test")
     assert ran.out.startswith("CPU reference: ok")
+
+
+def test_podman_under_the_name_of_docker(jetsonx: Run, sample: Sample, tmp_path: Path) -> None:
+    program = tmp_path / "bin/docker"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho podman version 4.3.1\n")
+    program.chmod(0o755)
+    ran = without_engine(
+        jetsonx, sample("vector-add"), "--engine", "docker", env={"PATH": f"{program.parent}:{os.environ['PATH']}"}
+    )
+    assert "docker is Podman 4.3.1 here" in ran.err
+    assert "podman build" in ran.err

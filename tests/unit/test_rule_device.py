@@ -83,6 +83,12 @@ def test_the_message_says_what_was_found() -> None:
     assert "jit = true" in finding.fix
 
 
+def test_files_of_others_are_not_told_about_jetsonx_toml() -> None:
+    fix = only(check(cuda(fatbin("sm_75")), own_build=False)).fix
+    assert "jetsonx.toml" not in fix
+    assert "-DCMAKE_CUDA_ARCHITECTURES='87'" in fix
+
+
 def test_with_jit_ptx_is_a_note_but_the_rest_stays_an_error() -> None:
     assert only(check(cuda(fatbin("compute_75")), jit=True)).severity == "note"
     assert only(check(cuda(fatbin("sm_80")), jit=True)).severity == "error"

@@ -132,6 +132,11 @@ def _fix(context: Context, verdict: _Verdict) -> str:
         return ""
     listed = ";".join(map(str, context.sms))
     gencode = " ".join(f"-gencode arch=compute_{sm},code=sm_{sm}" for sm in context.sms)
+    if not context.options.own_build:
+        return (
+            f"compile it with -DCMAKE_CUDA_ARCHITECTURES='{listed}' (CMake) or `{gencode}` (nvcc); for a library of "
+            "others take its build for this Jetson"
+        )
     text = (
         f"the project's own files choose the architecture: give them -DCMAKE_CUDA_ARCHITECTURES='{listed}' (CMake) or "
         f"`{gencode}` (nvcc), or write `override_arch = true` under [build] in jetsonx.toml"
