@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -20,7 +19,6 @@ import pytest
 from jetsonx.elf.load import read_elf
 from jetsonx.engine import node_machine
 from jetsonx.engine.builders import choose_native
-from jetsonx.engine.node_plan import build_words
 from jetsonx.errors import HostError
 from jetsonx.runner import Runner
 from tests.integration.conftest import CLI, Need, Run
@@ -140,38 +138,37 @@ def test_a_node_is_listed_used_and_removed(
     assert "no builder node" in gone.err
 
 
-def test_the_native_dockerfile_builds_there(
+def test_a_native_build_goes_there(
     client: Client,
     added: str,
     engine_20: Engine,
     devel_registry: RunningRegistry,
     sample: Callable[[str], Path],
     jetsonx: Run,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in client.env.items():
-        monkeypatch.setenv(name, value)
-    chosen = choose_native(Runner(), os.environ)
-    assert (chosen.builder, chosen.context) == (NAME, NAME)
     project = sample("vector-add")
-    text = jetsonx("dockerfile", project, "--strategy", "native", "-t", "orin-nano@39.2").out
-    # The compilers are emulated here, and so would be apt: a short source, and no ccache beside the image's compiler.
-    (project / "vector_add.cu").write_text(KERNEL)
-    text, count = re.subn(r"RUN --mount=type=cache,id=jetsonx-apt.*?/lists/\*\n", "", text, flags=re.DOTALL)
-    assert count == 1
-    text = text.replace("nvcr.io/", f"{devel_registry.host}/").replace("&& ccache nvcc", "&& nvcc")
-    (project / "Dockerfile").write_text(text)
-    client.docker(*build_words(chosen.state.node), "--platform=linux/arm64", "-t", "native", str(project))
+    (project / "vector_add.cu").write_text(KERNEL)  # short: the compilers are emulated here
+    env = {**client.env, "JETSONX_MIRRORS": f"nvcr.io={devel_registry.url}"}
+    ran = jetsonx("build", project, "--strategy", "native", "-t", "orin-nano@39.2", env=env, timeout_s=900)
+    assert ran.status == 0, ran.err
+    assert f"native: as asked, on {NAME} (ssh://jetson): x86_64, {os.cpu_count()} cores, emulated" in ran.err
     try:
-        assert engine_20.docker("image", "inspect", "native", "--format", "{{.Architecture}}").out == "arm64\n"
-        container = engine_20.docker("create", "--platform=linux/arm64", "native").out.strip()
-        engine_20.docker("cp", f"{container}:/opt/vector-add/vector-add", project / "built")
-        engine_20.docker("rm", container)
-        assert read_elf(project / "built").machine == "AArch64"
-        # what was built stays there, and comes here in one stream
-        assert b"manifest.json" in client.stream("--context", chosen.context, "save", "native")
+        assert read_elf(project / "out/files/vector-add").machine == "AArch64"
+        built = engine_20.docker("image", "inspect", "vector-add:0.1.0", "--format", "{{.Architecture}} {{.Id}}").out
+        architecture, image_id = built.split()
+        assert architecture == "arm64"
+        # what was built stays there, and came here in one stream
+        [described] = json.loads((project / "out/image/manifest.json").read_bytes())
+        assert described["Config"].endswith(image_id.removeprefix("sha256:"))
     finally:
-        engine_20.docker("image", "rm", "native")
+        engine_20.docker("image", "rm", "vector-add:0.1.0")
+
+
+def test_no_node_is_no_native_build(client: Client, sample: Callable[[str], Path], jetsonx: Run) -> None:
+    ran = jetsonx("build", sample("vector-add"), "--strategy", "native", "-t", "orin-nano@39.2", env=client.env)
+    assert ran.status == 3
+    assert "no builder node for linux/arm64 is known" in ran.err
+    assert "jetsonx builder add USER@DEVICE" in ran.err
 
 
 def test_what_ssh_refuses_is_said_with_what_to_type(client: Client, jetsonx: Run) -> None:
