@@ -356,7 +356,9 @@ def test_a_layer_that_unpacks_without_end_is_refused(tmp_path: Path, effects: Ef
 
 
 @pytest.mark.parametrize(
-    "content", [b"PK\x03\x04", WHEEL[:-30], WHEEL[:100], WHEEL.replace(b"PK\x05\x06", b"PK\x05\x07")]
+    "content",
+    [b"PK\x03\x04", WHEEL[:-30], WHEEL[:100], WHEEL.replace(b"PK\x05\x06", b"PK\x05\x07")],
+    ids=["magic", "cut", "short", "directory"],  # the bytes hold the time, and every worker has its own
 )
 def test_a_damaged_wheel_is_refused(tmp_path: Path, effects: Effects, content: bytes) -> None:
     path = tmp_path / "x.whl"
