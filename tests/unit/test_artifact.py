@@ -339,6 +339,7 @@ def archive(**changes: bytes | None) -> bytes:
         (gzip.compress(archive())[:900], "cut off|damaged"),
         (tar({"file": b"x"}), "holds no image"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # not the bytes, see below
 )
 def test_a_damaged_archive_is_the_users_to_mend(tmp_path: Path, effects: Effects, content: bytes, words: str) -> None:
     path = tmp_path / "image.tar"
