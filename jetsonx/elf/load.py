@@ -64,11 +64,14 @@ def is_elf(path: Path) -> bool:
 
 def read_elf(path: Path, *, options: Options = BRIEF) -> ElfFacts:
     """Read the facts of the ELF file at ``path``. Raises UnreadableElfError (also for an empty file), OSError."""
-    with path.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(file).st_size
         if size == 0:
             raise UnreadableElfError("the file is empty")
-        return _parse_elf(FileSource(stream.fileno(), size), options)
+        return _parse_elf(FileSource(file, size), options)
+    finally:
+        os.close(file)
 
 
 def parse_elf(data: Buffer, *, options: Options = PLAIN) -> ElfFacts:
