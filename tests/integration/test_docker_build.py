@@ -58,7 +58,8 @@ def test_a_sample_is_built_checked_and_saved(
     layout = project / "out/image"
     [described] = json.loads((layout / "manifest.json").read_bytes())
     assert described["Config"].endswith(config["Id"].removeprefix("sha256:"))
-    ran = engine.docker("run", "--rm", "--platform=linux/arm64", "vector-add:0.1.0", "--self-test")
+    ran = jetsonx("run", "-C", project, "--", "--self-test", env={**engine.env, **env})
+    assert ran.status == 0, ran.err
     assert ran.out.startswith("CPU reference: ok")
 
     again = jetsonx(*build, env={**engine.env, **env})
