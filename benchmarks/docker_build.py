@@ -138,8 +138,12 @@ def measure_subject(subject: Subject, environment: Mapping[str, str], work: Path
     for number in range(max(subject.rounds.values())):
         for way, call in commands.items():
             if number < subject.rounds[way]:
-                all_new, one_new = partial(subject.all_new, count), partial(subject.one_new, count)
-                for state, change in zip(STATES, (all_new, one_new, nothing), strict=True):
+                changes: list[Callable[[], None]] = [
+                    partial(subject.all_new, count),
+                    partial(subject.one_new, count),
+                    nothing,
+                ]
+                for state, change in zip(STATES, changes, strict=True):
                     subject.seconds.setdefault((way, state), []).append(measure(call, change))
                     print(f"{subject.name}, {way}, {state}: {subject.seconds[way, state][-1]:.1f} s", flush=True)
                 count += 1
