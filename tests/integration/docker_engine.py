@@ -232,7 +232,10 @@ def _own_bridge() -> Iterator[_Bridge]:
     198.18.0.0/15 is set aside for tests of networks (RFC 2544), so that no site uses it.
     """
     mtu = _default_mtu()
-    number = next(number for number in range(256) if _succeeds("ip", "link", "add", f"jxt{number}", "type", "bridge"))
+    free = (number for number in range(256) if _succeeds("ip", "link", "add", f"jxt{number}", "type", "bridge"))
+    number = next(free, None)
+    if number is None:
+        raise RuntimeError("no bridge can be made here: `ip link add jxt0 type bridge` says why")
     name, subnet = f"jxt{number}", f"198.18.{number}.0/24"
     rules = (
         ("nat", "POSTROUTING", "-s", subnet, "!", "-o", name, "-j", "MASQUERADE"),
