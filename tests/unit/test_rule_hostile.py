@@ -23,7 +23,7 @@ from jetsonx.verify.finding import SEVERITIES
 from jetsonx.verify.judge import judge
 from tests.unit.verify_values import LIBRARY, NANO, ORIN, THOR_CUDA12, make_tree
 
-TREES = 60
+TREES = 30
 WORDS = (
     "", "/", "..", "libc.so.6", "liba.so", "libb.so", "a\0b", "$ORIGIN", "${ORIGIN}/../lib", "x:/y:", "*", "include *",
     "GLIBC_2.99", "GLIBC_", "²", "/lib/ld-linux-aarch64.so.1", "libcudart.so.12", "libcudart.so.13", "#!/bin/sh", "#!",
