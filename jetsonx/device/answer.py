@@ -14,7 +14,7 @@ from jetsonx.sysroot.contents import parse_cuda_json
 
 _L4T_PACKAGE = "nvidia-l4t-core"
 _CONTAINERD_STORE = "io.containerd.snapshotter.v1"  # `docker info`, DriverStatus; the version does not tell
-_VERSION = re.compile(r"[0-9]+(?:\.[0-9]+)+")
+_VERSION = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})+")
 
 
 def is_whole(said: Mapping[str, str]) -> bool:
@@ -54,7 +54,7 @@ def parse_device(said: Mapping[str, str], *, asked_s: float) -> Device:
         has_sudo=said.get("sudo") == "yes",
         home=said.get("home", ""),
         home_free_bytes=parse_count(said.get("home_free_kib", ""), 1024),
-        python=said.get("python", ""),
+        python=python if _VERSION.fullmatch(python := said.get("python", "")) else "",
         clock_offset_s=round(clock_s - asked_s) if clock_s is not None else None,
         docker=_docker(said),
     )
@@ -116,7 +116,7 @@ def _docker(said: Mapping[str, str]) -> Docker:
         runtimes=tuple(sorted(map(str, runtimes))) if isinstance(runtimes, dict) else (),
         default_runtime=_text(info, "DefaultRuntime"),
         cdi_dirs=tuple(map(str, info.get("CDISpecDirs") or ())) if isinstance(info.get("CDISpecDirs"), list) else (),
-        free_bytes=free if info else None,
+        free_bytes=free,
     )
 
 

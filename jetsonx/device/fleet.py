@@ -43,6 +43,7 @@ def _row(device: Named) -> Row:
 
 
 def _in_short(error: JetsonxError) -> str:
-    """The message and the other program's last words on one line."""
+    """The message, the other program's last words and what to do, on one line."""
     words = (error.details or "").strip().splitlines()
-    return f"{error.message}: {words[-1]}" if words else error.message
+    said = f"{error.message}: {words[-1].strip()}" if words else error.message
+    return f"{said}; {error.hint}" if error.hint else said

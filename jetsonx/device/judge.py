@@ -143,11 +143,8 @@ def _judge_permission(device: Device, words: Sequence[str]) -> Finding:
         f"socket: {docker.socket or 'not seen'}",
         "a member of that group has root's rights there through Docker",
     )
-    mend = (
-        _as_root(device, f"usermod -aG {quote(group)} {quote(device.user)}")
-        if not is_member and group != "root"
-        else None
-    )
+    join = _as_root(device, f"usermod -aG {quote(group)} {quote(device.user)}")
+    mend = join if not is_member and group != "root" else None
     if docker.by == "sudo":
         found = f"Docker {docker.engine} (API {docker.api}) by sudo only: {device.user} may not use the socket"
         return Finding(status="warn", found=found, mend=mend, notes=notes)
@@ -168,8 +165,6 @@ def _judge_store(device: Device) -> Finding | None:
 
 def _judge_runtime(device: Device) -> Finding | None:
     docker = device.docker
-    if not docker.by:
-        return None
     toolkit = f"NVIDIA container toolkit {device.toolkit}" if device.toolkit else ""
     specs = f"CDI: {', '.join(device.cdi_specs)}" if device.cdi_specs else ""
     extra = tuple(filter(None, (toolkit, specs)))
@@ -179,6 +174,8 @@ def _judge_runtime(device: Device) -> Finding | None:
     if device.cdi_specs and docker.cdi_dirs:
         return Finding(status="ok", found="; ".join(("Docker takes GPUs by CDI", *extra)))
     configure = "nvidia-ctk runtime configure --runtime=docker && {sudo}systemctl restart docker"
+    if device.toolkit and not docker.by:
+        return None  # whether Docker knows it will show once Docker can be asked
     if device.toolkit:
         found = f"Docker knows neither the runtime nvidia nor CDI; {toolkit} is installed"
         return Finding(status="fail", found=found, mend=_as_root(device, configure))
@@ -201,13 +198,14 @@ def _judge_disk(device: Device) -> Finding | None:
     free, docker = device.docker.free_bytes, device.docker
     if free is None:
         return None
-    found = f"{amount(free)} free for Docker's images ({docker.root})"
+    found = f"{amount(free)} free for Docker's images ({docker.root or '/var/lib/docker'})"
     sudo = "sudo " if docker.by == "sudo" else ""
-    prune = Mend(text=f"{sudo}docker system df shows what takes room; {sudo}docker system prune frees what is unused")
+    prune = Mend(text=f"{sudo}docker system df shows what takes room, {sudo}docker system prune frees what is unused")
+    mend = prune if docker.by else None
     if free < _LITTLE_BYTES:
-        return Finding(status="fail", found=f"{found}: an image hardly fits", mend=prune)
+        return Finding(status="fail", found=f"{found}: an image hardly fits", mend=mend)
     if free < _GOOD_BYTES:
-        return Finding(status="warn", found=f"{found}: an L4T base image does not fit", mend=prune)
+        return Finding(status="warn", found=f"{found}: an L4T base image does not fit", mend=mend)
     return Finding(status="ok", found=found)
 
 

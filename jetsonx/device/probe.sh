@@ -59,6 +59,7 @@ tell() {
   if [ "$(id -u)" != 0 ] && limited sudo -n true 2>/dev/null; then sudo=yes; fi
   say sudo "$sudo"
   say cdi "$(ls /etc/cdi /var/run/cdi 2>/dev/null)"
+  say docker_free_kib "$(room /var/lib/docker)"
   say docker "$(command -v docker)"
   if command -v docker >/dev/null; then tell_engine; fi
   say end whole

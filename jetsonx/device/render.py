@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ def assessment_json(assessment: Assessment) -> dict[str, Any]:
         "driver": {"max_cuda": driver.max_cuda, "max_cuda_with_compat": driver.max_cuda_with_compat}
         if driver
         else None,
-        "facts": {key: None if value == "" else value for key, value in facts.items()},
+        "facts": _without_blanks(facts),
         "checks": [
             {
                 "name": line.name,
@@ -72,6 +72,13 @@ def assessment_json(assessment: Assessment) -> dict[str, Any]:
             for line in assessment.lines
         ],
         "tasks": list(assessment.tasks),
+    }
+
+
+def _without_blanks(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_blanks(value) if isinstance(value, dict) else None if value == "" else value
+        for key, value in facts.items()
     }
 
 

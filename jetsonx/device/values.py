@@ -14,7 +14,8 @@ class Docker:
 
     ``client`` is its path, ``endpoint`` where it looks for the engine, ``socket`` a line of `ls -l`, ``trouble`` its
     complaint when the engine does not answer this user. ``by`` is how the engine was reached; "" when it was not, and
-    then all below is empty. ``engine`` and ``api`` are versions. ``driver`` is the storage driver;
+    then all below is empty but for what
+    is free where Docker would be. ``engine`` and ``api`` are versions. ``driver`` is the storage driver;
     ``has_containerd_store``: images lie in containerd's store, not in Docker's own. ``free_bytes``: where these lie.
     ``cdi_dirs``: where the engine looks for CDI specifications, if it does.
     """
