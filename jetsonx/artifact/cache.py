@@ -14,6 +14,7 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
+from sys import intern
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from jetsonx.artifact.members import Change
@@ -124,7 +125,9 @@ def _imports(value: Any) -> tuple[Import, ...]:
     if value == []:
         return ()
     rows = [line.split("\t") for line in value.split("\n")]
-    return tuple(Import(name, version, library, weak == "w") for name, version, library, weak in rows)
+    return tuple(
+        Import(intern(name), intern(version), intern(library), weak == "w") for name, version, library, weak in rows
+    )
 
 
 def _of_type(value: Any, kind: type) -> Any:

@@ -21,6 +21,7 @@ from jetsonx.rootfs.tar import Member, TarReader
 
 _NAMES_MAX = 2_000_000
 _MEMORY_BYTES = 1 << 25  # a file larger than this goes through an unnamed temporary one
+_SMALL_BYTES = 1 << 16
 _ZEROS = bytes(1 << 12)
 
 
@@ -74,8 +75,14 @@ def read_facts(
 
 @contextmanager
 def _held(pieces: Iterable[bytes | memoryview], size: int, scratch: Path) -> Iterator[Buffer]:
-    if size <= _MEMORY_BYTES:
+    if size <= _SMALL_BYTES:
         yield b"".join(pieces)
+        return
+    if size <= _MEMORY_BYTES:
+        with mmap.mmap(-1, size) as memory:  # goes back to the system at once, which what malloc gives need not
+            for piece in pieces:
+                memory.write(piece)
+            yield memory
         return
     with tempfile.TemporaryFile(dir=scratch, buffering=0) as file:
         for piece in pieces:

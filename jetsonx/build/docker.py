@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetsonx import __version__
+from jetsonx.build import emulate
 from jetsonx.build.docker_options import DockerOptions
 from jetsonx.build.output import claim_output, collect_outputs, write_if_changed
 from jetsonx.build.result import DONE, Result, load_summary, summarize, write_json
@@ -144,6 +145,7 @@ def build_in_docker(plan: DockerPlan, effects: Effects) -> Result:
         (plan.out / DONE).unlink(missing_ok=True)
         report = _check(plan)
         write_json(plan.out / "report.json", report_json(report))
+        write_json(plan.out / emulate.RECORD, _run_record(plan, report))
         if report.verdict == "error":
             shutil.rmtree(plan.out / "image", ignore_errors=True)  # an image of the build before would mislead
             return replace(outcome, report=report, summary=_finish(plan, outputs, report, None), tags=())
@@ -156,6 +158,17 @@ def build_in_docker(plan: DockerPlan, effects: Effects) -> Result:
         return replace(outcome, summary=done)
     report = report or _check(plan)
     return replace(outcome, report=report, image=image, summary=_finish(plan, outputs, report, image))
+
+
+def _run_record(plan: DockerPlan, report: Report) -> dict[str, list[str]]:
+    """What `jetsonx run` needs: how a container is started, and the programs, the image's entrypoint first."""
+    start = ("run", "--rm", "--interactive", "--platform", plan.machine.platform, "--entrypoint")
+    return {
+        "container": list(plan.engine.endpoint.command(*start).argv),
+        "image": [plan.tag],
+        "folder": [f"/opt/{plan.project.name}"],
+        "programs": emulate.order_programs(plan.project, report),
+    }
 
 
 def _finish(plan: DockerPlan, outputs: tuple[str, ...], report: Report, image: Image | None) -> dict[str, object]:

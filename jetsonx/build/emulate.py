@@ -1,15 +1,19 @@
-"""Start a built program under QEMU's user emulation, with the libraries it was built against."""
+"""Start a built program under QEMU's user emulation: with the libraries it was built against, or in its image."""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jetsonx.errors import ConfigError, HostError
-from jetsonx.project import load_project
+from jetsonx.project import Project, load_project
 from jetsonx.runner import Command
 from jetsonx.toolchain.resolve import QEMU_NAMES, Host
+
+if TYPE_CHECKING:
+    from jetsonx.verify.report import Report
 
 RECORD = "run.json"
 """What `jetsonx build` leaves in the output directory for this command."""
@@ -23,6 +27,8 @@ def emulator_command(directory: Path, output: Path | None, program: str | None, 
     out = output if output is not None else load_project(directory).root / "out"
     record = _load_record(out)
     chosen = _choose(program, record["programs"], out)
+    if "container" in record:  # built in Docker: the libraries are in the image, and the kernel starts the emulator
+        return Command(argv=(*record["container"], f"{record['folder'][0]}/{chosen}", *record["image"], *arguments))
     emulator = Host(environ=os.environ).emulator
     if emulator is None:
         raise HostError(
@@ -34,6 +40,13 @@ def emulator_command(directory: Path, output: Path | None, program: str | None, 
     search = os.pathsep.join([*sorted(libraries), *record["library_dirs"]])
     argv = (emulator, "-L", *record["sysroot"], "-E", f"LD_LIBRARY_PATH={search}", str(out / "files" / chosen))
     return Command(argv=(*argv, *arguments))
+
+
+def order_programs(project: Project, report: Report) -> list[str]:
+    """The programs among the checked outputs, the image's entrypoint first."""
+    first = project.image.entrypoint[:1]
+    programs = [file.path for file in report.files if file.elf is not None and file.elf.interpreter]
+    return sorted(programs, key=lambda name: (Path(name).name not in first and name not in first, name))
 
 
 def _load_record(out: Path) -> dict[str, list[str]]:

@@ -216,15 +216,12 @@ def _check(prepared: Prepared, built: Built) -> Report:
 
 def _run_record(prepared: Prepared, built: Built, report: Report) -> dict[str, list[str]]:
     """What `jetsonx run` needs: programs (the image's entrypoint first), and where their libraries are."""
-    programs = [file.path for file in report.files if file.elf is not None and file.elf.interpreter]
-    first = prepared.project.image.entrypoint[:1]
-    programs.sort(key=lambda name: (Path(name).name not in first and name not in first, name))
     sdk = prepared.sdk
     return {
         "sysroot": [str(sdk.sysroot)],
         "library_dirs": [str(sdk.cuda / "lib"), str(sdk.path / "share/driver-stubs")],
         "files": list(built.outputs),
-        "programs": programs,
+        "programs": emulate.order_programs(prepared.project, report),
     }
 
 

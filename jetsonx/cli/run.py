@@ -20,7 +20,7 @@ _KEPT_BYTES = 1 << 18
 def command(
     context: Context, directory: Path, output: Path | None, program: str | None, arguments: tuple[str, ...]
 ) -> None:
-    """Start the built program under QEMU user emulation, against the sysroot it was built with.
+    """Start the built program under QEMU user emulation: with the sysroot it was built against, or in its container.
 
     There is no GPU and no driver under QEMU: CUDA calls fail as they do on a machine without a device. Arguments,
     input, output and exit status pass through. When the program fails, what is known about the failures in its last

@@ -35,12 +35,14 @@ class Options:
     """What to read of a file beyond its headers.
 
     ``deep`` looks for device code outside of its sections too; ``instructions`` counts those that not every processor
-    has; ``hash`` takes the sha256 of every file, so that each has facts. ``host_prefixes`` are directories whose names
-    are looked for in the content. ``is_brief`` leaves out sections, symbols, notes and device code.
+    has; ``hardening`` has lief read how files are hardened; ``hash`` takes the sha256 of every file, so that each has
+    facts. ``host_prefixes`` are directories whose names are looked for in the content. ``is_brief`` leaves out
+    sections, symbols, notes and device code.
     """
 
     deep: bool = False
     instructions: bool = True
+    hardening: bool = False
     hash: bool = False
     is_brief: bool = False
     host_prefixes: tuple[str, ...] = ()
@@ -118,7 +120,7 @@ def read_open_file(file: int, size: int, name: str, options: Options) -> FileFac
             return _config(os.pread(file, _CONFIG_MAX, 0), name)
         if magic.startswith(b"#!"):
             return _script(os.pread(file, _LINE_MAX, 0), name)
-        if magic.startswith(ELF_MAGIC) and not options.deep:
+        if magic.startswith(ELF_MAGIC) and not options.deep and not options.hardening:
             elf = _parse_elf(FileSource(file, size), options)
             if not _has_device_code(elf):  # as nearly always: nothing more to read
                 return FileFacts(path=name, kind="elf", elf=elf)
@@ -177,6 +179,10 @@ def _parse(data: Buffer, magic: bytes, name: str, options: Options) -> FileFacts
 
 
 def _with_device_code(elf: ElfFacts, data: Buffer, name: str, options: Options) -> FileFacts:
+    if options.hardening and elf.machine == "AArch64" and elf.has_dynamic:
+        from jetsonx.elf.hardening import with_hardening
+
+        elf = with_hardening(elf, data)
     if elf.machine == "CUDA":
         fatbins: tuple[Fatbin, ...] = (_bare_cubin(elf, data),)
     else:

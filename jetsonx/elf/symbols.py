@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from itertools import repeat
+from sys import intern
 from typing import NamedTuple
 
 from jetsonx.elf.facts import Import, UnreadableElfError
@@ -78,7 +79,9 @@ class _Found:
             spent += len(name)
             if section == 0:
                 version, library = self._needs.get(number, _NO_VERSION)
-                self.imports.append(new(Import, (name, version, library, info >> 4 == _WEAK)))
+                # Hundreds of files ask for the same names, versions and libraries: each is kept once.
+                item = (intern(name), intern(version), intern(library), info >> 4 == _WEAK)
+                self.imports.append(new(Import, item))
                 continue
             if info & 15 == _IFUNC:
                 self.has_ifunc = True

@@ -63,6 +63,11 @@ def _changes(environ: Mapping[str, str], asked: Mapping[str, str]) -> dict[str, 
 
 def _missing(runner: Runner, environ: Mapping[str, str], docker: Docker | None, context: str) -> HostError:
     """The first thing in the way, as doctor's checks say it."""
+    if docker is not None and docker.is_podman:
+        return HostError(
+            f"cannot build in Docker: docker is Podman {docker.client.version} here, which has no BuildKit",
+            hint="jetsonx dockerfile -o Dockerfile && podman build --format docker --platform linux/arm64 .",
+        )
     from jetsonx.host.doctor import diagnose
     from jetsonx.host.probe import probe_host
 

@@ -162,7 +162,7 @@ class Loader:
             return Loaded(name=name, where="driver", source="the driver")
         library = None if self._tree.is_root else self._profile.libraries.get(name)
         if library is None:
-            return None
+            return Loaded(name=name, where="target") if self._profile.is_open else None
         return Loaded(
             name=name,
             where="target",

@@ -64,7 +64,8 @@ def verify(request: Request, effects: Effects) -> Report:
     waivers = _waivers(request)  # first, so that a mistake in a file does not cost minutes
     baseline = _baseline(request)
     profiles = _Profiles(effects)
-    reading = Reading(deep=request.deep, host_prefixes=request.options.host_prefixes)
+    judging = request.options
+    reading = Reading(deep=request.deep, hardening=judging.hardening, host_prefixes=judging.host_prefixes)
     judged: list[tuple[Input, tuple[Profile, ...], tuple[Finding, ...]]] = []
     for job in _jobs(request):
         tree = load_artifact(job.reference, reading, effects)

@@ -22,7 +22,8 @@ class Options:
     device compiles PTX at the first start is accepted, else it is an error (JX703). ``hardening``: judge JX402
     and JX502 to JX505 too. ``host_prefixes`` are directories of the build machine that no file may name. ``only`` and
     ``ignore`` hold ids of rules or names of families: judge only these (also those that are off by default), leave
-    these out. ``warn_only``: ids of rules whose errors count as warnings.
+    these out. ``warn_only``: ids of rules whose errors count as warnings. ``own_build``: the files are what a project
+    of jetsonx just built, so that advice may name its settings.
     """
 
     allow_minor: bool = False
@@ -32,6 +33,7 @@ class Options:
     only: frozenset[str] = frozenset()
     ignore: frozenset[str] = frozenset()
     warn_only: frozenset[str] = frozenset()
+    own_build: bool = False
 
     def wants(self, rule: str) -> bool:
         """True when the rule of that id is to be judged."""

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from jetsonx.elf.facts import ElfFacts, UnreadableElfError
-from jetsonx.elf.load import read_elf
+from jetsonx.elf.load import PLAIN, read_elf
 from jetsonx.verify.profile import Libraries, Library
 from jetsonx.verify.versions import version_number
 
@@ -67,19 +67,28 @@ class _Suite:
         return version != "GLIBC_PRIVATE"
 
     def _exports(self, listed: Iterable[str]) -> Iterator[str]:
-        """``name@@VERSION`` in the list is the default version: it answers to the bare name too."""
+        """``name@@VERSION`` in the list is the default version: it answers to the bare name too.
+
+        Where the default version is too new, an older one of that name was the default before.
+        """
         has = {"": True}
+        lost: set[str] = set()
+        kept: set[str] = set()
         for text in listed:
             name, mark, version = text.partition("@")
-            is_default = version.startswith("@")
+            is_default = version.startswith("@") or not mark
             version = version.lstrip("@")
             if version not in has:
                 has[version] = self._has(version)
-            if has[version]:
-                if mark:
-                    yield f"{name}@{version}"
-                if is_default or not mark:
-                    yield name
+            if not has[version]:
+                lost.update([name] if is_default else [])
+                continue
+            kept.add(name)
+            if mark:
+                yield f"{name}@{version}"
+            if is_default:
+                yield name
+        yield from lost & kept
 
 
 @lru_cache(maxsize=4)
@@ -110,7 +119,7 @@ class SysrootLibraries:
         if path is None:
             return None
         try:
-            facts = read_elf(path)
+            facts = read_elf(path, options=PLAIN)
         except (UnreadableElfError, OSError):
             return None
         return _library(name, facts, f"{path.relative_to(self._path)} of the sysroot")

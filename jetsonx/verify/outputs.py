@@ -30,10 +30,12 @@ def check_outputs(root: Path, *, targets: Sequence[Target], sysroot: Path | None
     tree = replace(load_directory(root, str(root), Reading()), is_root=False)
     profiles = [profile_of(target, sysroot) for target in targets]
     if sysroot is None:
-        profiles = [replace(profile, driver_globs=("*",)) for profile in profiles]
+        profiles = [replace(profile, is_open=True) for profile in profiles]
     own = (root, Path.cwd(), *([sysroot] if sysroot is not None else []))
     prefixes = tuple(str(path.absolute()) for path in own)
-    options = Options(jit=jit, host_prefixes=prefixes, warn_only=_ONLY_WARNED, ignore=frozenset({"JX403"}))
+    options = Options(
+        jit=jit, host_prefixes=prefixes, warn_only=_ONLY_WARNED, ignore=frozenset({"JX403"}), own_build=True
+    )
     return Report(
         targets=tuple(target.name for target in targets),
         inputs=(input_of(tree),),

@@ -60,7 +60,8 @@ class Profile:
     ``driver_dirs``. ``cpu_features`` are names of ``profiles/targets.toml``, None when the CPU is not known. ``sm`` is
     87. The CUDA release of the driver, the newest that runs with a compatibility package, and the newest PTX version
     that the driver reads are (major, minor), None when not known. ``cuda_target`` is which build of CUDA's libraries
-    the release has ("aarch64-linux" or "sbsa-linux"). ``source`` says in words where the libraries were read.
+    the release has ("aarch64-linux" or "sbsa-linux"). ``is_open``: there may be any other
+    library too. ``source`` says in words where the libraries were read.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Profile:
     cuda_target: str = ""
     page_bytes: int = 4096
     kernel: str = ""
+    is_open: bool = False
     source: str = ""
 
     def is_driver_library(self, name: str) -> bool:

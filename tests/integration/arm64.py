@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from jetsonx.host.binfmt_install import NAME, registration
 
 _ENTRIES = Path("/") / MOUNT
 _PREFIX = "jetsonx-tests-"
+_NUMBERS = itertools.count()
 
 
 @contextlib.contextmanager
@@ -30,7 +32,7 @@ def serve_arm64(qemu: str) -> Iterator[None]:
     # Beside entries of other test runs: they end when those do.
     mounts = not found.mounted
     ours = mounts or (not others and found.name is not None)
-    entry = _ENTRIES / f"{_PREFIX}{os.getpid()}"
+    entry = _ENTRIES / f"{_PREFIX}{os.getpid()}-{next(_NUMBERS)}"
     if mounts:
         subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(_ENTRIES)], check=True)
     try:

@@ -129,7 +129,7 @@ def _dangle(top: Path) -> None:
     (top / "libgone.so").symlink_to("libgone.so.1")
 
 
-HARD = {"hardening": True}
+HARD: dict[str, Any] = {"options": {"hardening": True}, "reading": {"hardening": True}}
 
 # -- one for every rule ------------------------------------------------------------------------------------------------
 
@@ -233,17 +233,17 @@ CASES = (
     ),
     Case(rule="JX501", makes=(Make(out="app", flags="-Wl,-z,execstack"),)),
     Case(rule="JX501", makes=(Make(out="app", change=without_stack_header),), severity="warning"),
-    Case(rule="JX502", makes=(Make(out="app", flags="-Wl,-z,norelro"),), severity="warning", options=HARD),
-    Case(rule="JX502", makes=(Make(out="app", flags="-Wl,-z,lazy"),), severity="note", options=HARD),
-    Case(rule="JX503", makes=(Make(out="app", flags="-no-pie"),), severity="warning", options=HARD),
+    Case(rule="JX502", makes=(Make(out="app", flags="-Wl,-z,norelro"),), severity="warning", **HARD),
+    Case(rule="JX502", makes=(Make(out="app", flags="-Wl,-z,lazy"),), severity="note", **HARD),
+    Case(rule="JX503", makes=(Make(out="app", flags="-no-pie"),), severity="warning", **HARD),
     Case(
         rule="JX504",
         makes=(Make(out="libf.so", code=TEXT, suffix="s", flags=f"{SHARED} -Wl,-z,notext"),),
         severity="warning",
         path="libf.so",
-        options=HARD,
+        **HARD,
     ),
-    Case(rule="JX505", makes=(Make(out="app"),), severity="note", target="agx-thor@39.2", options=HARD),
+    Case(rule="JX505", makes=(Make(out="app"),), severity="note", target="agx-thor@39.2", **HARD),
     Case(
         rule="JX506",
         makes=(Make(out="libf.so", code=F, flags=SHARED, change=realign),),

@@ -58,7 +58,8 @@ def test_a_sample_is_built_checked_and_saved(
     layout = project / "out/image"
     [described] = json.loads((layout / "manifest.json").read_bytes())
     assert described["Config"].endswith(config["Id"].removeprefix("sha256:"))
-    ran = engine.docker("run", "--rm", "--platform=linux/arm64", "vector-add:0.1.0", "--self-test")
+    ran = jetsonx("run", "-C", project, "--", "--self-test", env={**engine.env, **env})
+    assert ran.status == 0, ran.err
     assert ran.out.startswith("CPU reference: ok")
 
     again = jetsonx(*build, env={**engine.env, **env})
@@ -286,3 +287,15 @@ def test_a_sysroot_of_the_releases_image_is_a_named_context(
     assert built.status == 0, built.err
     ran = engine_26.docker("run", "--rm", "--platform=linux/arm64", "vector-add:0.1.0", "--self-test")
     assert ran.out.startswith("CPU reference: ok")
+
+
+def test_podman_under_the_name_of_docker(jetsonx: Run, sample: Sample, tmp_path: Path) -> None:
+    program = tmp_path / "bin/docker"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho podman version 4.3.1\n")
+    program.chmod(0o755)
+    ran = without_engine(
+        jetsonx, sample("vector-add"), "--engine", "docker", env={"PATH": f"{program.parent}:{os.environ['PATH']}"}
+    )
+    assert "docker is Podman 4.3.1 here" in ran.err
+    assert "podman build" in ran.err

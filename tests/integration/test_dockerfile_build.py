@@ -70,9 +70,11 @@ def built(
             engine: Engine = request.getfixturevalue(name)
             image = f"{sample}:{how}"
             words, rendering = ["--load", "-t", image], ["--strategy", how]
+            if (sample, how) != ("vector-add", "cross"):  # half the device code is half the time
+                rendering += ["-t", "orin-nano@39.2"]
             if how in ("directory", "layout"):
                 words += ["--build-context", f"sysroot={request.getfixturevalue('contexts')[how]}"]
-                rendering = ["--context"]
+                rendering[:2] = ["--context"]
             text = render(jetsonx, env, SAMPLES / sample, *rendering)
             ended = docker_build(text, engine, SAMPLES / sample, *words)
             assert ended.status == 0, ended.err
@@ -129,7 +131,8 @@ def test_every_way_gives_the_same_program(way: str, built: Build, need: Need) ->
     image, cross = built("vector-add", way), built("vector-add", CROSS)
     assert image.said == cross.said
     assert symbols(image.program) == symbols(cross.program)
-    assert device_code(image.program) == device_code(cross.program) == ["compute_110,sm_110,sm_87"]
+    assert device_code(cross.program) == ["compute_110,sm_110,sm_87"]
+    assert device_code(image.program) == (device_code(cross.program) if "cross" in way else ["compute_87,sm_87"])
 
 
 @pytest.mark.parametrize("engine_name", ["engine_20", "engine_26"])

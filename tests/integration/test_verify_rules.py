@@ -15,6 +15,7 @@ from jetsonx.catalog import load_catalog, resolve_target
 from jetsonx.console import Console
 from jetsonx.effects import Effects
 from jetsonx.elf.load import Options as Reading
+from jetsonx.elf.load import load_file
 from jetsonx.runner import Runner
 from jetsonx.store.store import Store
 from jetsonx.toolchain.tools import Fetcher, zig
@@ -98,6 +99,13 @@ def test_the_rule_finds_what_it_is_for(case: Case, shop: Shop, tmp_path: Path) -
 
     told = {(each.rule, each.severity, each.path) for each in found}
     assert (case.rule, case.severity, case.path) in told, told
+
+
+@pytest.mark.parametrize("flags", ["", "-Wl,-z,norelro", "-Wl,-z,lazy", "-no-pie", "-mbranch-protection=standard"])
+def test_lief_and_our_own_reader_agree_on_hardening(flags: str, shop: Shop, tmp_path: Path) -> None:
+    make(Make(out="app", flags=flags), tmp_path, tmp_path, shop)
+    ours, liefs = (load_file(tmp_path / "app", "app", Reading(hardening=x)) for x in (False, True))
+    assert ours == liefs
 
 
 def test_every_rule_has_a_true_positive() -> None:

@@ -58,6 +58,11 @@ def effects(tmp_path: Path) -> Effects:
     return Effects(store=Store(tmp_path / "cache", console), runner=Runner(), console=console)
 
 
+def named(value: object) -> str:
+    """The name of a test's parameter: files in it have the time in them."""
+    return value if isinstance(value, str) else "file"
+
+
 def write(folder: Path, files: Mapping[str, bytes]) -> Path:
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -307,6 +312,7 @@ TOP_BLOB = f"blobs/sha256/{sha256(TOP)}"
         (layout((BASE,), (tar({"x": b""}, hard={"y": "gone"}),)), "hard link"),
         (layout(LAYERS, [b"\x1f\x8bx", TOP]), "damaged"),
     ],
+    ids=named,
 )
 def test_a_damaged_layout_is_the_users_to_mend(
     tmp_path: Path, effects: Effects, files: dict[str, bytes], words: str
@@ -339,6 +345,7 @@ def archive(**changes: bytes | None) -> bytes:
         (gzip.compress(archive())[:900], "cut off|damaged"),
         (tar({"file": b"x"}), "holds no image"),
     ],
+    ids=named,
 )
 def test_a_damaged_archive_is_the_users_to_mend(tmp_path: Path, effects: Effects, content: bytes, words: str) -> None:
     path = tmp_path / "image.tar"
@@ -356,7 +363,7 @@ def test_a_layer_that_unpacks_without_end_is_refused(tmp_path: Path, effects: Ef
 
 
 @pytest.mark.parametrize(
-    "content", [b"PK\x03\x04", WHEEL[:-30], WHEEL[:100], WHEEL.replace(b"PK\x05\x06", b"PK\x05\x07")]
+    "content", [b"PK\x03\x04", WHEEL[:-30], WHEEL[:100], WHEEL.replace(b"PK\x05\x06", b"PK\x05\x07")], ids=named
 )
 def test_a_damaged_wheel_is_refused(tmp_path: Path, effects: Effects, content: bytes) -> None:
     path = tmp_path / "x.whl"
@@ -366,7 +373,7 @@ def test_a_damaged_wheel_is_refused(tmp_path: Path, effects: Effects, content: b
 
 
 @pytest.mark.parametrize(
-    "content", [deb(b"\xfd7zXZ\0", "data.tar.xz"), deb(tar({}))[:150], deb(b"\x1f\x8b", "data.tar.gz")]
+    "content", [deb(b"\xfd7zXZ\0", "data.tar.xz"), deb(tar({}))[:150], deb(b"\x1f\x8b", "data.tar.gz")], ids=named
 )
 def test_a_damaged_package_is_refused(tmp_path: Path, effects: Effects, content: bytes) -> None:
     path = tmp_path / "x.deb"

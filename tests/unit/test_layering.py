@@ -23,6 +23,7 @@ ALLOWED = {
     "tqdm": {"console.py"},
     "elftools": {"elf/opinion.py"},
     "numpy": {"elf/instructions.py"},
+    "lief": {"elf/hardening.py"},
     "filelock": {"store/cachedir.py"},
     "platformdirs": {"net/mirrors.py", "store/cachedir.py"},
 }

@@ -9,6 +9,7 @@ import pytest
 from jetsonx.elf.facts import Entry, FileFacts
 from jetsonx.verify.profile import Profile
 from tests.unit.verify_values import (
+    LIBRARY,
     OBJECT,
     OLD,
     ORIN,
@@ -83,6 +84,12 @@ def test_the_message_says_what_was_found() -> None:
     assert "jit = true" in finding.fix
 
 
+def test_files_of_others_are_not_told_about_jetsonx_toml() -> None:
+    fix = only(check(cuda(fatbin("sm_75")), own_build=False)).fix
+    assert "jetsonx.toml" not in fix
+    assert "-DCMAKE_CUDA_ARCHITECTURES='87'" in fix
+
+
 def test_with_jit_ptx_is_a_note_but_the_rest_stays_an_error() -> None:
     assert only(check(cuda(fatbin("compute_75")), jit=True)).severity == "note"
     assert only(check(cuda(fatbin("sm_80")), jit=True)).severity == "error"
@@ -104,6 +111,29 @@ def test_shells_without_kernels_are_not_judged() -> None:
 def test_each_fat_binary_is_judged_by_itself() -> None:
     finding = only(check(cuda(fatbin("sm_87"), fatbin("sm_75"), fatbin("sm_75"))))
     assert "in 2 of its 3 fat binaries" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("codes", "rule"),
+    [
+        ([["sm_87"], ["sm_120"], ["sm_75"], ["sm_90a"]], None),
+        ([["sm_80"], ["sm_120"], ["sm_75"], ["sm_75"]], "JX702"),
+        ([["sm_80"], ["compute_75"]], "JX703"),
+        ([["sm_75"], ["sm_75"], ["sm_120"]], "JX701"),
+    ],
+)
+def test_libraries_that_choose_by_gpu_are_judged_by_what_is_closest_to_running(
+    codes: list[list[str]], rule: str | None
+) -> None:
+    fatbins = [fatbin(*code) for code in codes]
+    found = check(cuda(*fatbins, elf=LIBRARY, path="lib/libcublasLt.so.13"))
+    assert rules(found) == ([rule] if rule else [])
+    assert set(rules(found)) < set(rules(check(cuda(*fatbins, elf=LIBRARY, path="lib/libmine.so")))) or rule == "JX701"
+
+
+def test_fat_binaries_with_one_fault_are_one_finding() -> None:
+    finding = only(check(cuda(fatbin("sm_80"), fatbin("sm_86"), fatbin("sm_80", "sm_86"))))
+    assert finding.message.startswith("holds sm_80, sm_86 machine code in 3 of its 3 fat binaries, not sm_87: ")
 
 
 def test_relocatable_code_counts_in_objects_only() -> None:

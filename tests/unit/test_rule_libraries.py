@@ -18,6 +18,7 @@ from tests.unit.verify_values import (
     make_profile,
     make_root,
     make_tree,
+    need,
     only,
     program,
     rules,
@@ -49,6 +50,26 @@ def test_a_library_missing_further_down_names_who_needs_it() -> None:
     libraries = {"libbar.so.2": Library(soname="libbar.so.2", needed=("libqux.so.3",))}
     finding = only(check(make_tree({"app": program("libbar.so.2")}), make_profile(libraries=libraries)))
     assert "libqux.so.3 (for libbar.so.2)" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "severity"),
+    [
+        ("deb", "libfoo.so.1", "warning"),
+        ("wheel", "libcudart.so.13", "warning"),
+        ("wheel", "libfoo.so.1", "error"),
+        ("file", "libcudart.so.13", "error"),
+    ],
+)
+def test_what_the_dependencies_of_a_package_may_bring(kind: str, name: str, severity: str) -> None:
+    assert only(check(make_tree({"lib/libx.so": library(name)}, kind=kind))).severity == severity
+
+
+def test_nothing_is_missing_where_anything_may_be_there() -> None:
+    elf = program("libfoo.so.1", "libc.so.6", imports=(wants("f"),))
+    assert check(make_tree({"app": elf}), make_profile(is_open=True)) == ()
+    newer = replace(elf, version_needs=(need("GLIBC_2.99"),))
+    assert rules(check(make_tree({"app": newer}), make_profile(is_open=True))) == ["JX201"]
 
 
 def test_the_driver_brings_its_own() -> None:

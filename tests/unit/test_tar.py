@@ -266,3 +266,42 @@ def test_mutations_never_crash(seed: int, data: st.DataObject, is_sealed: bool) 
 def test_noise_never_crashes(data: bytes) -> None:
     with contextlib.suppress(DownloadError):
         read(data)
+
+
+# ---- looking ahead, passing over -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [1, 7, 512, 513, 1 << 20])
+def test_the_beginning_of_a_file_is_seen_without_taking_it(step: int) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, content in (("a", b"hello world"), ("b", b""), ("c", b"xyz")):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    data = out.getvalue()
+    blocks = [data[at : at + step] for at in range(0, len(data), step)]
+    reader = TarReader(blocks, name="x")
+    found = [(member.name, reader.head(8), reader.read() if member.name != "c" else b"") for member in reader]
+    assert found == [("a", b"hello wo", b"hello world"), ("b", b"", b""), ("c", b"xyz", b"")]
+
+
+def test_a_file_that_can_be_sought_in_is_passed_over_unread() -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, size in (("large", 1 << 20), ("small", 3)):
+            info = tarfile.TarInfo(name)
+            info.size = size
+            archive.addfile(info, io.BytesIO(b"x" * size))
+    out.seek(0)
+    seen = 0
+
+    def read() -> bytes:
+        nonlocal seen
+        piece = out.read(4096)
+        seen += len(piece)
+        return piece
+
+    reader = TarReader(iter(read, b""), name="x", skip=lambda count: out.seek(count, 1))
+    assert [(member.name, member.size_bytes) for member in reader] == [("large", 1 << 20), ("small", 3)]
+    assert seen < 1 << 16

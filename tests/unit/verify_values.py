@@ -140,7 +140,7 @@ def wants(name: str, version: str = "", library: str = "", *, is_weak: bool = Fa
 
 def check(tree: Tree, *profiles: Profile, **options: object) -> tuple[Finding, ...]:
     """What the rules say; JX703 counts as in a build unless ``jit`` is given."""
-    given = {"jit": False, **options}
+    given = {"jit": False, "own_build": True, **options}
     return judge(tree, profiles or (ORIN,), Options(**given))  # type: ignore[arg-type]
 
 

@@ -57,11 +57,16 @@ def _judge_needed(context: Context, node: Node, closure: Closure) -> Iterator[Fi
             "JX301",
             node,
             f"needs {name}{through}, which is not {places}, nor brought by the driver",
-            severity="note" if is_plug_in else "error",
+            severity="note" if is_plug_in else "warning" if _is_elsewhere(context, name) else "error",
             fix=fix,
             detail=f"{name}{through}",
             library=name,
         )
+
+
+def _is_elsewhere(context: Context, name: str) -> bool:
+    """True when what a package depends on may bring it: any other package, or one of NVIDIA's wheels."""
+    return context.tree.kind == "deb" or (context.tree.kind == "wheel" and _CUDA_NAMES.fullmatch(name) is not None)
 
 
 def _is_missing_anywhere(context: Context, node: Node, name: str) -> bool:

@@ -7,7 +7,9 @@ the same SM or any higher one; with the suffix ``a`` or ``f`` neither moves, as 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from jetsonx.artifact.tree import Node
@@ -18,6 +20,15 @@ from jetsonx.verify.profile import cuda_of_ptx
 
 _THOR_NAMES = {101, 110}
 """One GPU, two numbers: CUDA 12.8 and 12.9 call it sm_101, CUDA 13 renamed it to sm_110; neither takes the other's."""
+
+
+_CHOOSES_BY_GPU = re.compile(
+    r"lib(cublas|cudnn|cufft|curand|cusolver|cusparse|cutensor|nccl|npp|nvinfer|nvjpeg|nvonnxparser)\w*\.so"
+)
+"""NVIDIA's libraries, which hold fat binaries for single GPUs and choose (measured: of the 1,686 in libcublasLt.so.13
+of CUDA 13.2, 208 have code for sm_110)."""
+
+_CLOSENESS = ("JX703", "JX704", "JX702", "JX706", "JX705", "JX701")
 
 
 class _Verdict(NamedTuple):
@@ -39,17 +50,20 @@ def judge_device(context: Context) -> Iterator[Finding]:
 
 def _judge_file(context: Context, node: Node, facts: FileFacts) -> Iterator[Finding]:
     code = [fatbin for fatbin in facts.device_code if not fatbin.is_outside]
-    groups: dict[tuple[_Verdict, str], int] = {}
+    groups: dict[_Verdict | None, list[Fatbin]] = {}
     verdicts: dict[tuple[object, ...], _Verdict | None] = {}
     for fatbin in code:
         key = (fatbin.is_relocatable, *((x.kind, x.sm, x.variant, x.isa) for x in fatbin.entries))
         if key not in verdicts:  # a library may hold thousands, and most of them are alike
             verdicts[key] = _judge_fatbin(context, fatbin)
-        verdict = verdicts[key]
-        if verdict is not None:
-            groups[verdict, _held(fatbin)] = groups.get((verdict, _held(fatbin)), 0) + 1
-    for (verdict, held), count in groups.items():
-        part = f" in {count} of its {len(code)} fat binaries" if len(code) > 1 else ""
+        groups.setdefault(verdicts[key], []).append(fatbin)
+    if _CHOOSES_BY_GPU.match(posixpath.basename(node.path)):
+        groups = _best(groups, len(code))
+    for verdict, fatbins in groups.items():
+        if verdict is None:
+            continue
+        held = _held(fatbins)
+        part = f" in {len(fatbins)} of its {len(code)} fat binaries" if len(code) > 1 else ""
         yield context.find(
             verdict.rule,
             node,
@@ -58,6 +72,19 @@ def _judge_file(context: Context, node: Node, facts: FileFacts) -> Iterator[Find
             fix=_fix(context, verdict),
             detail=held,
         )
+
+
+def _best(groups: dict[_Verdict | None, list[Fatbin]], total: int) -> dict[_Verdict | None, list[Fatbin]]:
+    """What is closest to running in a library that has code of its own for single GPUs, and knows which to load.
+
+    A twentieth of its fat binaries has to be so; nothing is wrong when that much of it runs.
+    """
+    many = {verdict: fatbins for verdict, fatbins in groups.items() if 20 * len(fatbins) >= total}
+    failed = {verdict: fatbins for verdict, fatbins in many.items() if verdict is not None}
+    if not failed or len(failed) < len(many):
+        return {}
+    best = min(failed, key=lambda verdict: _CLOSENESS.index(verdict.rule))
+    return {best: failed[best]}
 
 
 def _judge_fatbin(context: Context, fatbin: Fatbin) -> _Verdict | None:
@@ -116,12 +143,13 @@ def _lower(entry: Entry, sm: int) -> bool:
     return entry.sm < sm and (entry.kind == "ptx" or entry.sm // 10 == sm // 10)
 
 
-def _held(fatbin: Fatbin) -> str:
+def _held(fatbins: Sequence[Fatbin]) -> str:
     """ "sm_75 machine code and compute_75 PTX"."""
     words = {"cubin": "machine code", "ptx": "PTX", "ltoir": "LTO code", "other": "code of an unknown kind"}
+    entries = {(x.sm, x.name, x.kind) for fatbin in fatbins for x in fatbin.entries}
     parts = []
     for kind, word in words.items():
-        names = dict.fromkeys(x.name for x in sorted(fatbin.entries, key=lambda x: x.sm) if x.kind == kind)
+        names = [name for _, name, its_kind in sorted(entries) if its_kind == kind]
         if names:
             parts.append(f"{', '.join(names)} {word}")
     return " and ".join(parts) or "nothing"
@@ -132,6 +160,11 @@ def _fix(context: Context, verdict: _Verdict) -> str:
         return ""
     listed = ";".join(map(str, context.sms))
     gencode = " ".join(f"-gencode arch=compute_{sm},code=sm_{sm}" for sm in context.sms)
+    if not context.options.own_build:
+        return (
+            f"compile it with -DCMAKE_CUDA_ARCHITECTURES='{listed}' (CMake) or `{gencode}` (nvcc); for a library of "
+            "others take its build for this Jetson"
+        )
     text = (
         f"the project's own files choose the architecture: give them -DCMAKE_CUDA_ARCHITECTURES='{listed}' (CMake) or "
         f"`{gencode}` (nvcc), or write `override_arch = true` under [build] in jetsonx.toml"

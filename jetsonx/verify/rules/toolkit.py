@@ -20,7 +20,7 @@ _SMALL = 64 << 10  # bytes of useless code in a file that are not worth a word
 
 def judge_toolkits(context: Context) -> Iterator[Finding]:
     """Toolkits newer than the driver, code that never runs, code for other GPUs, libraries for servers."""
-    compat = any(map(_COMPAT.fullmatch, context.tree.nodes)) if context.profile.driver_cuda else False
+    compat = any("/compat" in path and _COMPAT.fullmatch(path) for path in context.tree.nodes)
     for node, facts in context.files:
         if facts.elf is not None or facts.fatbins:
             yield from _judge_driver(context, node, facts, has_compat=compat)
