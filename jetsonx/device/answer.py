@@ -13,6 +13,7 @@ from jetsonx.rootfs.script import parse_count
 from jetsonx.sysroot.contents import parse_cuda_json
 
 _L4T_PACKAGE = "nvidia-l4t-core"
+_MACHINES = ("aarch64", "arm64")
 _CONTAINERD_STORE = "io.containerd.snapshotter.v1"  # `docker info`, DriverStatus; the version does not tell
 _VERSION = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})+")
 
@@ -29,6 +30,7 @@ def parse_device(said: Mapping[str, str], *, asked_s: float) -> Device:
     clock_s = parse_count(said.get("clock_s", ""))
     return Device(
         machine=said.get("machine", ""),
+        starts_aarch64=said.get("machine") in _MACHINES or "aarch64" in said.get("binfmt", ""),
         kernel=said.get("kernel", ""),
         host=said.get("host", ""),
         system=said.get("system", ""),

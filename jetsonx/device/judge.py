@@ -105,19 +105,24 @@ def _judge_processor(device: Device) -> Finding:
     cores = f", {device.cores} cores" if device.cores else ""
     if device.machine in _MACHINES:
         return Finding(status="ok", found=f"{device.machine}{cores}")
-    return Finding(status="warn", found=f"{device.machine or 'unknown'}{cores}: images for Jetsons are for AArch64")
+    found = f"{device.machine or 'unknown'}{cores}: images for Jetsons are for AArch64"
+    if device.starts_aarch64:
+        return Finding(status="warn", found=f"{found}; QEMU starts them, without a GPU")
+    return Finding(status="fail", found=found)
 
 
 def _judge_cuda(device: Device, identity: Identity) -> Finding | None:
     driver = identity.target.driver if identity.target else None
     compat = ", ".join(f"{name} {version}" for name, version in device.cuda_compat)
+    notes: tuple[str | None, ...] = ()
     parts = [f"toolkit {device.cuda} installed"] if device.cuda else []
     parts += [f"{compat} installed"] if compat else []
     if driver is not None:
         more = driver.max_cuda_with_compat
         beyond = f", {more} with cuda-compat in the image or on the device" if more and more != driver.max_cuda else ""
+        notes = (driver.compat, driver.note)
         parts.insert(0, f"the driver runs CUDA up to {driver.max_cuda}{beyond} ({driver.confidence})")
-    return Finding(status="ok", found="; ".join(parts)) if parts else None
+    return Finding(status="ok", found="; ".join(parts), notes=tuple(filter(None, notes))) if parts else None
 
 
 def _judge_docker(device: Device) -> Finding:

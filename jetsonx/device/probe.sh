@@ -5,15 +5,15 @@
 room() { # $1: a directory that need not be there, or not be seen by this user; the file system of the nearest that is
   place=$1
   case $place in /*) ;; *) return ;; esac
-  while [ -n "$place" ] && ! df -Pk -- "$place" >/dev/null 2>&1; do place=${place%/*}; done
-  df -Pk -- "${place:-/}" 2>/dev/null | awk 'NR == 2 { print $(NF - 2) }'
+  while [ -n "$place" ] && ! limited df -Pk -- "$place" >/dev/null 2>&1; do place=${place%/*}; done
+  limited df -Pk -- "${place:-/}" 2>/dev/null | awk 'NR == 2 { print $(NF - 2) }'
 }
 tell_docker() { # "$@": the words that start docker
   answer=$(limited "$@" info --format '{{json .}}' 2>/dev/null | head -c 65536)
   case $answer in *'"ServerVersion":"'[!\"]*) ;; *) return 1 ;; esac
   say docker_info "$answer"
   say docker_api "$(limited "$@" version --format '{{.Server.APIVersion}}' 2>/dev/null)"
-  say docker_free_kib "$(room "$(limited "$@" info --format '{{.DockerRootDir}}' 2>/dev/null)")"
+  say docker_free_kib "$(room "$(printf %s "$answer" | sed -n 's/.*"DockerRootDir":"\([^"]*\)".*/\1/p')")"
   say containerd_free_kib "$(room /var/lib/containerd)"
 }
 tell_engine() {
@@ -31,6 +31,7 @@ tell() {
   base=${JETSONX_ROOT:-}
   say machine "$(uname -m)"
   say kernel "$(uname -r)"
+  say binfmt "$(ls /proc/sys/fs/binfmt_misc 2>/dev/null)"
   say host "$(uname -n)"
   say system "$(sed -n 's/^PRETTY_NAME="\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' "$base/etc/os-release" 2>/dev/null)"
   say clock_s "$(date +%s)"
@@ -45,7 +46,7 @@ tell() {
   say cores "$(getconf _NPROCESSORS_ONLN)"
   say page_bytes "$(getconf PAGESIZE)"
   say glibc "$(getconf GNU_LIBC_VERSION 2>/dev/null)"
-  say cpu_flags "$(sed -n 's/^\(Features\|flags\)[[:space:]]*: //p' /proc/cpuinfo | head -n 1)"
+  say cpu_flags "$(sed -n -e 's/^Features[[:space:]]*: //p' -e 's/^flags[[:space:]]*: //p' /proc/cpuinfo | head -n 1)"
   say memory_kib "$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
   say memory_free_kib "$(sed -n 's/^MemAvailable: *\([0-9]*\).*/\1/p' /proc/meminfo)"
   say user "$(id -un)"

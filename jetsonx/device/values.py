@@ -51,15 +51,16 @@ class Docker:
 class Device:
     """What answered at an SSH address.
 
-    ``machine`` is its processor (``"aarch64"``). ``model`` and ``compatible`` are of the device tree. ``l4t`` is
-    ``"36.4.3"``; ``l4t_source`` is where that was read, "nv_tegra_release" or "nvidia-l4t-core" (the package).
-    ``jetpack``, ``toolkit`` (the NVIDIA container toolkit) and ``cuda_compat`` (package name, version) are packages,
-    ``cuda`` is the version of the toolkit in /usr/local/cuda. ``cdi_specs`` are file names. ``group_ids`` are the
-    numbers of the groups docker, video and render. ``has_sudo``: without a password. ``clock_offset_s``: seconds that
-    its clock is ahead of this one.
+    ``machine`` is its processor (``"aarch64"``); ``starts_aarch64``: programs for that run there, by QEMU if need be.
+    ``model`` and ``compatible`` are of the device tree. ``l4t`` is ``"36.4.3"``; ``l4t_source`` is where that was
+    read, "nv_tegra_release" or "nvidia-l4t-core" (the package). ``jetpack``, ``toolkit`` (the NVIDIA container
+    toolkit) and ``cuda_compat`` (package name, version) are packages, ``cuda`` is the version of the toolkit in
+    /usr/local/cuda. ``cdi_specs`` are file names. ``group_ids`` are the numbers of the groups docker, video and
+    render. ``has_sudo``: without a password. ``clock_offset_s``: seconds that its clock is ahead of this one.
     """
 
     machine: str = ""
+    starts_aarch64: bool = False
     kernel: str = ""
     host: str = ""
     system: str = ""

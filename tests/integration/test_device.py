@@ -39,7 +39,7 @@ PROGRAMS = [
     "cut",
     "df",
 ]
-PROGRAMS += ["awk", "ls", "timeout"]
+PROGRAMS += ["awk", "ls", "timeout", "true"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +126,43 @@ def test_a_device_is_added_probed_listed_and_removed(site: Site) -> None:
     assert list(site.home.iterdir()) == []  # nothing is left there
     assert site("remove", "orin").out == "removed orin: jetson\n"
     assert site("list").out == "no devices; jetsonx device add NAME USER@HOST adds one\n"
+
+
+SUDO = """\
+[ "$1" = -n ] && shift
+BY_ROOT=yes exec "$@"
+"""
+DOCKER = """\
+if [ -z "$BY_ROOT" ]; then
+  case $1 in context) echo unix:///var/run/docker.sock; exit ;; info) echo '{"ServerVersion":"","Driver":""}' ;; esac
+  echo 'permission denied while trying to connect to the Docker daemon socket' >&2
+  exit 1
+fi
+case $1 in info) echo '{"ServerVersion":"20.10.7","Driver":"overlay2","DockerRootDir":"/no/such/place"}' ;; esac
+case $1 in version) echo 1.41 ;; esac
+"""
+ID = """\
+case $1 in -u) echo 1000 ;; -un) echo jetson ;; -nG) echo jetson sudo ;; esac
+"""
+DPKG_QUERY = """\
+printf 'ii  nvidia-l4t-core 35.4.1-20230801124926|ii  cuda-compat-12-2 12.2.34086590-1|un  nvidia-jetpack |'
+"""
+
+
+def test_a_user_outside_of_docker_s_group_gets_through_by_sudo(site: Site, tmp_path: Path) -> None:
+    for name, text in {"sudo": SUDO, "docker": DOCKER, "id": ID, "dpkg-query": DPKG_QUERY}.items():
+        (tmp_path / "bin" / name).unlink(missing_ok=True)
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}")
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "root/etc/nv_tegra_release").unlink()
+    found = json.loads(site("probe", "jetson", "--json").out)
+    docker = found["facts"]["docker"]
+    assert (docker["by"], docker["engine"], docker["api"], docker["store"]) == ("sudo", "20.10.7", "1.41", "overlay2")
+    assert docker["trouble"].startswith("permission denied")
+    assert docker["free_bytes"] > 0  # of the nearest directory that is there
+    assert (found["facts"]["l4t"], found["facts"]["l4t_source"]) == ("35.4.1", "nvidia-l4t-core")
+    assert found["facts"]["cuda_compat"] == {"cuda-compat-12-2": "12.2.34086590-1"}
+    assert "sudo usermod -aG docker jetson" in found["tasks"]
 
 
 def test_what_is_no_jetson_is_probed_all_the_same(need: Need, jetsonx: Run, tmp_path: Path) -> None:

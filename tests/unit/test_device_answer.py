@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Any
 
 import pytest
 from hypothesis import given
@@ -130,13 +130,13 @@ def test_an_unknown_key_and_a_silent_device_are_told_apart() -> None:
 
 def test_one_silent_device_does_not_hide_the_others() -> None:
     class Mixed(Ssh):
-        def run(self, command: Command, **options: object) -> Completed:
-            self.answer, self.status = (WHOLE, 0) if "good" in command.argv else (b"", 124)
-            return super().run(command, **options)  # type: ignore[arg-type]
+        def run(self, command: Command, **options: Any) -> Completed:
+            answering = "good" in command.argv
+            options["stdout"](io.BytesIO(WHOLE if answering else b""))
+            return Completed(command=command, status=0 if answering else 124, stdout="", tail="")
 
     addresses = [Address(host="off"), Address(host="good")]
-    runner = Mixed(b"")
-    first, second = (probe_all([each], runner=runner, environ={}, limit_s=1)[0] for each in addresses)
+    first, second = probe_all(addresses, runner=Mixed(b""), environ={}, limit_s=1)
     assert isinstance(first, DeviceError)
     assert not isinstance(second, Exception)
     assert second.device.l4t == "36.4.3"
@@ -222,6 +222,12 @@ def test_what_is_no_jetson_is_said() -> None:
     text = shown(said)
     assert "no Jetson: it has neither /etc/nv_tegra_release nor the package nvidia-l4t-core" in text
     assert "x86_64, 6 cores: images for Jetsons are for AArch64" in text
+
+
+def test_qemu_makes_another_processor_usable() -> None:
+    said = answer(machine="x86_64", binfmt="register status qemu-aarch64")
+    assert assess(device(said), load_catalog()).is_ready
+    assert not assess(device({**said, "binfmt": "register status"}), load_catalog()).is_ready
 
 
 def test_a_clock_that_is_wrong_by_years_is_said() -> None:

@@ -15,6 +15,7 @@ from jetsonx.device.hostkey import HostKey, parse_question
 from jetsonx.device.registry import Named, Registry, open_registry
 from jetsonx.device.render import render_rows, rows_json
 from jetsonx.errors import ConfigError
+from jetsonx.rootfs.ssh import Address
 from tests.unit.device_answers import ASKED_S, ORIN
 
 
@@ -33,7 +34,7 @@ def test_devices_lie_beside_the_configuration_file(registry: Registry, tmp_path:
     assert list(registry.load()) == ["nano", "orin"]
     assert registry.load()["orin"] == orin
     assert registry.find("orin")[1].host == "jetson@orin"
-    assert registry.find("other@host") == ("", registry.find("other@host")[1])
+    assert registry.find("other@host") == ("", Address(host="other@host"))
     assert registry.remove("orin") == orin
     with pytest.raises(ConfigError, match="there is no device 'orin'") as error:
         registry.remove("orin")
