@@ -113,22 +113,26 @@ def _judge_processor(device: Device) -> Finding:
 
 def _judge_cuda(device: Device, identity: Identity) -> Finding | None:
     driver = identity.target.driver if identity.target else None
-    compat = ", ".join(f"{name} {version}" for name, version in device.cuda_compat)
-    notes: tuple[str | None, ...] = ()
-    parts = [f"toolkit {device.cuda} installed"] if device.cuda else []
-    parts += [f"{compat} installed"] if compat else []
-    if driver is not None:
-        more = driver.max_cuda_with_compat
-        beyond = f", {more} with cuda-compat in the image or on the device" if more and more != driver.max_cuda else ""
-        notes = (driver.compat, driver.note)
-        parts.insert(0, f"the driver runs CUDA up to {driver.max_cuda}{beyond} ({driver.confidence})")
-    return Finding(status="ok", found="; ".join(parts), notes=tuple(filter(None, notes))) if parts else None
+    there = [f"toolkit {device.cuda}"] if device.cuda else []
+    there += [f"{name} {version}" for name, version in device.cuda_compat]
+    installed = f"installed: {', '.join(there)}" if there else ""
+    if driver is None:
+        return Finding(status="ok", found=installed) if installed else None
+    more = driver.max_cuda_with_compat
+    beyond = f", {more} with cuda-compat in the image or on the device" if more and more != driver.max_cuda else ""
+    found = f"the driver runs CUDA up to {driver.max_cuda}{beyond} ({driver.confidence})"
+    return Finding(status="ok", found=found, notes=tuple(filter(None, (installed, driver.compat, driver.note))))
 
 
 def _judge_docker(device: Device) -> Finding:
     docker = device.docker
     if not docker.client:
-        mend = _as_root(device, "apt-get update && {sudo}apt-get install -y docker.io")
+        join = (
+            ""
+            if device.is_root or "docker" in device.groups
+            else f" && {{sudo}}usermod -aG docker {quote(device.user)}"
+        )
+        mend = _as_root(device, "apt-get update && {sudo}apt-get install -y docker.io" + join)
         return Finding(status="absent", found="no docker command, or not on the PATH that ssh gives", mend=mend)
     if docker.by == "user":
         return Finding(status="ok", found=f"Docker {docker.engine} (API {docker.api}) for {device.user}")

@@ -241,6 +241,36 @@ def test_the_keys_of_a_jump_host_are_asked_about_too(site: Site, tmp_path: Path)
         assert (ran.status, ran.out) == (0, "added orin: jetson, orin-nano@36.4.3\n"), ran.err
 
 
+@pytest.mark.parametrize(
+    ("asked", "accepted", "status", "said"),
+    [
+        (
+            "ED25519 key fingerprint is SHA256:abc.\nAre you sure you want to continue connecting?",
+            "SHA256:abc",
+            0,
+            "yes\n",
+        ),
+        (
+            "ED25519 key fingerprint is SHA256:abcd.\nAre you sure you want to continue connecting?",
+            "SHA256:abc",
+            0,
+            "no\n",
+        ),
+        ("ED25519 key fingerprint is SHA256:abc.\nAre you sure you want to continue connecting?", "*", 0, "no\n"),
+        ("ED25519 key fingerprint is SHA256:abc.\nAre you sure you want to continue connecting?", "", 0, "no\n"),
+        ("me@host's password: ", "SHA256:abc", 1, ""),
+        ("Enter passphrase for key '/home/me/.ssh/id': ", "SHA256:abc", 1, ""),
+    ],
+)
+def test_ssh_gets_a_yes_for_the_accepted_key_alone(
+    asked: str, accepted: str, status: int, said: str, tmp_path: Path
+) -> None:
+    program = Path(probe.__file__).with_name("askpass.sh")
+    env = {**os.environ, "JETSONX_FINGERPRINT": accepted, "JETSONX_QUESTION": str(tmp_path / "question")}
+    done = subprocess.run(["sh", program, asked], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (status, said)
+
+
 def test_a_changed_key_is_refused_whatever_is_accepted(site: Site, tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
     algorithm, public, *_ = (tmp_path / "other.pub").read_text().split()

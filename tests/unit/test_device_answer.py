@@ -189,7 +189,7 @@ def test_a_device_with_neither_docker_nor_root_gets_a_list() -> None:
     assert not assessment.is_ready
     docker, toolkit, groups = assessment.tasks
     who = "as root (jetson has no sudo; ask who runs it): "
-    assert docker == f"{who}apt-get update && apt-get install -y docker.io"
+    assert docker == f"{who}apt-get update && apt-get install -y docker.io && usermod -aG docker jetson"
     assert toolkit == (
         f"{who}apt-get install -y nvidia-container-toolkit && nvidia-ctk runtime configure --runtime=docker && "
         "systemctl restart docker"
