@@ -65,6 +65,9 @@ def run(work: Path) -> str:
         engine = stack.enter_context(serve_engine("26.1"))
         registry = stack.enter_context(serve_devel_image(work / "registry"))
         environment = {**engine.env, "JETSONX_MIRRORS": f"nvcr.io={registry.url}", "CCACHE_DIR": str(work / "ccache")}
+        shared = write_empty(work / "shared")
+        for call in calls(shared, environment, work).values():
+            measure(call, nothing)
         for subject in subjects:
             measure_subject(subject, environment, work)
     CHART.write_text(render_bars(charts(subjects)))
@@ -82,7 +85,7 @@ def saxpy(work: Path) -> Subject:
     def change(path: Path, count: int) -> None:
         path.write_text(f"{texts[path]}\ninline int change_{count}() {{ return {count}; }}\n")
 
-    rounds = {"cross in Docker": 5, "without Docker": 5, "emulated in Docker": 2}
+    rounds = {"cross in Docker": 5, "without Docker": 5, "emulated in Docker": 1}
     return Subject(
         name="saxpy-cmake",
         folder=folder,
@@ -104,42 +107,46 @@ def thrusts(work: Path) -> Subject:
     )
 
 
-def measure_subject(subject: Subject, environment: Mapping[str, str], work: Path) -> None:
-    """Once for what all projects share, then in turn; emulated ones are prepared by their toolchain stage alone."""
+def write_empty(folder: Path) -> Path:
+    """A CMake project of one line of C: what it takes to build is what all projects share."""
+    folder.mkdir()
+    (folder / "jetsonx.toml").write_text(
+        '[project]\nname = "empty"\n[target]\nmodules = ["orin-nano"]\nl4t = "39.2"\n'
+        '[build]\nsystem = "cmake"\noutputs = ["empty"]\n'
+    )
+    (folder / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.18)\nproject(empty LANGUAGES C)\nadd_executable(empty main.c)\n"
+    )
+    (folder / "main.c").write_text("int main(void) { return 0; }\n")
+    return folder
+
+
+def calls(folder: Path, environment: Mapping[str, str], work: Path) -> dict[str, list[str]]:
+    """The command line of each way."""
     prefix = ["env", "-u", "CCACHE_DISABLE", *(f"{name}={value}" for name, value in environment.items())]
-    calls = {
-        way: [
-            *prefix,
-            JETSONX,
-            "-q",
-            "build",
-            str(subject.folder),
-            "-t",
-            "orin-nano@39.2",
-            "-o",
-            f"{work}/{way}",
-            *words,
-        ]
-        for way, words in WAYS.items()
-    }
-    count = 1
-    for way, call in calls.items():
-        if subject.name.startswith("saxpy") or way != "emulated in Docker":
+    build = [*prefix, JETSONX, "-q", "build", str(folder), "-t", "orin-nano@39.2"]
+    return {way: [*build, "-o", f"{work}/out/{folder.name}/{way}", *words] for way, words in WAYS.items()}
+
+
+def measure_subject(subject: Subject, environment: Mapping[str, str], work: Path) -> None:
+    """Each way in turn; the quick ones are run once before, as nothing is cold twice."""
+    commands = calls(subject.folder, environment, work)
+    for way, call in commands.items():
+        if way != "emulated in Docker":
             measure(call, nothing)
+    count = 1
     for number in range(max(subject.rounds.values())):
-        for way, call in calls.items():
+        for way, call in commands.items():
             if number < subject.rounds[way]:
-                changes: tuple[Callable[[], None], ...] = (
+                changes: list[Callable[[], None]] = [
                     partial(subject.all_new, count),
                     partial(subject.one_new, count),
                     nothing,
-                )
+                ]
                 for state, change in zip(STATES, changes, strict=True):
                     subject.seconds.setdefault((way, state), []).append(measure(call, change))
                     print(f"{subject.name}, {way}, {state}: {subject.seconds[way, state][-1]:.1f} s", flush=True)
                 count += 1
-    for way in WAYS:
-        shutil.rmtree(work / way)
 
 
 def report(subjects: tuple[Subject, ...]) -> str:
