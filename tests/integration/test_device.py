@@ -128,6 +128,22 @@ def test_a_device_is_added_probed_listed_and_removed(site: Site) -> None:
     assert site("list").out == "no devices; jetsonx device add NAME USER@HOST adds one\n"
 
 
+def test_verify_judges_against_what_the_device_says(site: Site, need: Need, tmp_path: Path) -> None:
+    assert site("add", "orin", "jetson").status == 0
+    program = tmp_path / "hello"
+    source = b"int main(void) { return 0; }"
+    argv = [need("aarch64-linux-gnu-gcc"), "-x", "c", "-", "-o", str(program)]
+    subprocess.run(argv, input=source, check=True)
+    ran = site.run("verify", program, "--device", "orin", "--format", "json", env=site.env)
+    assert ran.status == 0, ran.err
+    report = json.loads(ran.out)
+    assert report["targets"] == ["orin-nano@36.4.3"]
+    assert "what the device said" in ran.out
+    nobody = site.run("verify", program, "--device", "nobody@127.0.0.1:1", env=site.env)
+    assert nobody.status == 2
+    assert "127.0.0.1" in nobody.err
+
+
 SUDO = """\
 [ "$1" = -n ] && shift
 BY_ROOT=yes exec "$@"
