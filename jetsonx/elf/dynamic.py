@@ -183,11 +183,8 @@ def _explained(versions: Versions, imports: Sequence[Import]) -> tuple[VersionNe
             if len(names) < _NAMED_SYMBOLS:
                 names.append(name)
     return tuple(
-        VersionNeed(
-            library=need.library,
-            version=need.version,
-            is_weak=need.is_weak,
-            symbols=tuple(symbols.get((need.library, need.version), ())),
-        )
-        for _, need in versions.needs
+        [
+            VersionNeed(library, version, is_weak, tuple(symbols.get((library, version), ())))
+            for _, (library, version, is_weak, _) in versions.needs
+        ]
     )

@@ -16,8 +16,7 @@ class UnreadableElfError(Exception):
     """The file is damaged, cut off or not what its first bytes say. A finding, never a traceback."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionNeed:
+class VersionNeed(NamedTuple):
     """A symbol version that ``library`` has to define. ``symbols``: the first few that need it."""
 
     library: str
