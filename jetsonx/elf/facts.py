@@ -127,8 +127,7 @@ class ElfFacts:
     instructions: Instructions | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """Code for one GPU architecture.
 
     ``kind`` is "cubin" (machine code), "ptx", "ltoir" (for the device link) or "other". ``sm`` is the plain number, 87;
@@ -139,9 +138,9 @@ class Entry:
 
     kind: str
     sm: int
+    size_bytes: int
     variant: str = ""
     isa: tuple[int, int] | None = None
-    size_bytes: int
     compression: str = ""
     is_debug: bool = False
     toolkit: tuple[int, int] | None = None
