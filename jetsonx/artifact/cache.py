@@ -36,6 +36,11 @@ def recall(store: Store, digest: str, options: Options) -> tuple[Change, ...] | 
     return None if text is None else parse(text)
 
 
+def is_there(store: Store, digest: str, options: Options) -> bool:
+    """True when something is remembered of the layer, be it damaged."""
+    return store.recall(_KIND, _key(digest, options)) is not None
+
+
 def remember(store: Store, digest: str, options: Options, changes: Sequence[Change]) -> None:
     """Write them down. Raises HostError when the cache cannot be written."""
     store.remember(_KIND, _key(digest, options), render(changes))
