@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 _BLOCKS = 8  # of about a megabyte
 _END = b""
+# How long the interpreter lock is kept from a thread that waits for it: of the usual 5 ms, a block that takes 2 ms to
+# make would wait several times over, and the thread would hardly get ahead.
+_SWITCH_S = 0.0001
 
 
 @contextmanager
@@ -40,6 +44,8 @@ def ahead(blocks: Iterable[bytes]) -> Iterator[Iterator[bytes]]:
                 return
             yield block
 
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
     maker = threading.Thread(target=make, name="ahead", daemon=True)
     maker.start()
     try:
@@ -50,3 +56,4 @@ def ahead(blocks: Iterable[bytes]) -> Iterator[Iterator[bytes]]:
             with suppress(queue.Empty):
                 made.get(timeout=0.01)
         maker.join()
+        sys.setswitchinterval(usual)

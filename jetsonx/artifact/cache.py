@@ -14,15 +14,16 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
+from operator import attrgetter
 from sys import intern
-from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import IO, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from jetsonx.artifact.members import Change
 from jetsonx.elf.facts import Import
 from jetsonx.elf.load import Options
 from jetsonx.store.store import Store
 
-VERSION = 1
+VERSION = 2
 """Counts up with every change to the values, or to how they are read."""
 
 _KIND = "layer-facts"
@@ -33,6 +34,11 @@ def recall(store: Store, digest: str, options: Options) -> tuple[Change, ...] | 
     """The changes that a layer makes, when they are known; ``digest`` is of what is stored, ``sha256:…``."""
     text = store.recall(_KIND, _key(digest, options))
     return None if text is None else parse(text)
+
+
+def is_there(store: Store, digest: str, options: Options) -> bool:
+    """True when something is remembered of the layer, be it damaged."""
+    return store.recall(_KIND, _key(digest, options)) is not None
 
 
 def remember(store: Store, digest: str, options: Options, changes: Sequence[Change]) -> None:
@@ -49,7 +55,8 @@ def render(changes: Sequence[Change]) -> str:
     import zstandard
 
     codec = zstandard.ZstdCompressor(level=1).compressobj()
-    pieces = [codec.compress(json.dumps(_pack(change), separators=(",", ":")).encode() + b"\n") for change in changes]
+    pack, encode = cast(_Pack, _packer(Change)), json.JSONEncoder(separators=(",", ":")).encode
+    pieces = [codec.compress(f"{encode(pack(change))}\n".encode()) for change in changes]
     packed = b"".join([*pieces, codec.flush()])
     return f"{hashlib.sha256(packed).hexdigest()}\n{base64.b64encode(packed).decode()}"
 
@@ -63,32 +70,43 @@ def parse(text: str) -> tuple[Change, ...] | None:
         packed = base64.b64decode(rest, validate=True)
         if hashlib.sha256(packed).hexdigest() != digest:
             return None
-        unpack = _unpacker(Change)
+        unpack, decode = _unpacker(Change), json.JSONDecoder().decode
         with zstandard.ZstdDecompressor().stream_reader(packed) as plain:
-            return tuple(unpack(json.loads(line)) for line in io.BufferedReader(cast(io.RawIOBase, plain)))
+            return tuple([unpack(decode(line)) for line in io.TextIOWrapper(cast(IO[bytes], plain), "utf-8")])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, zstandard.ZstdError):
         return None
 
 
 # Values become lists of their fields in order. Symbols, of which there are hundreds of thousands, are packed as text:
-# they hold no control characters.
+# they hold no control characters. What packs and unpacks is put together once for each type.
 
 
-def _pack(value: Any) -> Any:
-    if isinstance(value, frozenset):
-        return "\n".join(sorted(value))
-    if isinstance(value, tuple) and value and type(value[0]) is Import:
-        return "\n".join(f"{x.name}\t{x.version}\t{x.library}\t{'w' if x.is_weak else ''}" for x in value)
-    if isinstance(value, tuple):
-        return [_pack(x) for x in value]
-    if is_dataclass(value):
-        return [_pack(getattr(value, field.name)) for field in fields(value)]
-    return value
+@cache
+def _packer(kind: Any) -> _Pack | None:
+    """A function that makes of a value of the type ``kind`` what JSON can hold; None: it can hold the value itself."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind == frozenset[str]:
+        return "\n".join
+    if kind == tuple[Import, ...]:
+        return lambda value: "\n".join([f"{x[0]}\t{x[1]}\t{x[2]}\t{'w' if x[3] else ''}" for x in value])
+    if origin is Literal or kind in (str, int, bool):
+        return None
+    if origin in (Union, types.UnionType):
+        [present] = [_packer(x) for x in inner if x is not type(None)]
+        return present and (lambda value: None if value is None else present(value))
+    if origin is tuple and inner[-1] is ...:
+        each = _packer(inner[0])
+        return each and (lambda value: [each(x) for x in value])
+    parts = [_packer(x) for x in inner] if origin is tuple else [_packer(x) for x in _fields(kind).values()]
+    take = attrgetter(*_fields(kind)) if is_dataclass(kind) else tuple
+    if not is_dataclass(kind) and not any(parts):
+        return None
+    return lambda value: [x if part is None else part(x) for part, x in zip(parts, take(value), strict=True)]
 
 
 @cache
 def _unpacker(kind: Any) -> _Pack:
-    """A function that makes a value of the type ``kind`` out of what :func:`_pack` made of one."""
+    """A function that makes a value of the type ``kind`` out of what :func:`_packer` made of one."""
     origin, inner = get_origin(kind), get_args(kind)
     if kind == frozenset[str]:
         return lambda value: frozenset(value.split("\n")) if value else frozenset()
@@ -99,34 +117,50 @@ def _unpacker(kind: Any) -> _Pack:
         return lambda value: None if value is None else present(value)
     if origin is Literal:
         return lambda value: _one_of(value, inner)
-    if origin is tuple:
-        return _tuple(inner)
-    if kind in (str, int, bool):
-        return lambda value: _of_type(value, kind)
-    return _record(kind)
-
-
-def _tuple(inner: tuple[Any, ...]) -> _Pack:
-    if inner[-1] is ...:
+    if origin is tuple and inner[-1] is ...:
         each = _unpacker(inner[0])
-        return lambda value: tuple(each(x) for x in _of_type(value, list))
-    parts = [_unpacker(x) for x in inner]
-    return lambda value: tuple(part(x) for part, x in zip(parts, _of_type(value, list), strict=True))
+        return lambda value: tuple([each(x) for x in _of_type(value, list)])
+    if origin is tuple:
+        return _record(tuple, inner)
+    if kind in (str, int, bool):
+        return lambda value: value if type(value) is kind else _of_type(value, kind)
+    return _record(kind, tuple(_fields(kind).values()))
 
 
-def _record(kind: Any) -> _Pack:
+def _record(kind: Any, inner: tuple[Any, ...]) -> _Pack:
+    if not is_dataclass(kind) and all(x in (str, int, bool) for x in inner):
+        return lambda value: _row(kind, inner, value)
+    parts, names = [_unpacker(x) for x in inner], [*_fields(kind)] if is_dataclass(kind) else []
+
+    def unpack(value: Any) -> Any:
+        values = [part(x) for part, x in zip(parts, _of_type(value, list), strict=True)]
+        return kind(**dict(zip(names, values, strict=True))) if names else tuple.__new__(kind, values)
+
+    return unpack
+
+
+def _row(kind: Any, inner: tuple[Any, ...], value: Any) -> Any:
+    if tuple(map(type, _of_type(value, list))) != inner:
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return tuple.__new__(kind, value)
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """The names of a record's fields, in order, with their types."""
     hints = get_type_hints(kind)
-    names = [field.name for field in fields(kind)] if is_dataclass(kind) else cast(Any, kind)._fields
-    parts = [(name, _unpacker(hints[name])) for name in names]
-    return lambda value: kind(**{name: part(x) for (name, part), x in zip(parts, _of_type(value, list), strict=True)})
+    return {name: hints[name] for name in ([x.name for x in fields(kind)] if is_dataclass(kind) else kind._fields)}
 
 
 def _imports(value: Any) -> tuple[Import, ...]:
-    if value == []:
+    if value == "":
         return ()
     rows = [line.split("\t") for line in value.split("\n")]
+    new = tuple.__new__
     return tuple(
-        Import(intern(name), intern(version), intern(library), weak == "w") for name, version, library, weak in rows
+        [
+            new(Import, (intern(name), intern(version), intern(library), weak == "w"))
+            for name, version, library, weak in rows
+        ]
     )
 
 

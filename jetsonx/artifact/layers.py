@@ -29,6 +29,10 @@ class LayerReader:
     effects: Effects
     scratch: Path
 
+    def is_known(self, digest: str) -> bool:
+        """True when :meth:`known` most likely has an answer."""
+        return cache.is_there(self.effects.store, digest, self.options)
+
     def known(self, digest: str) -> tuple[Change, ...] | None:
         """What the layer of this digest changes, when it was read before."""
         return cache.recall(self.effects.store, digest, self.options)

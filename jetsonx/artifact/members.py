@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +22,7 @@ from jetsonx.rootfs.layer import PATH_MAX, WHITEOUT, Bound, Item
 from jetsonx.rootfs.tar import Member, TarReader
 
 _NAMES_MAX = 2_000_000
-_MEMORY_BYTES = 1 << 25  # a file larger than this goes through an unnamed temporary one
+_MEMORY_BYTES = 1 << 25  # a file larger than this goes through an unnamed temporary one on disk
 _SMALL_BYTES = 1 << 16
 _ZEROS = bytes(1 << 12)
 
@@ -73,16 +75,24 @@ def read_facts(
         return parse_file(data, path, options)
 
 
+@cache
+def _memory() -> int:
+    """A file in memory that one file after the other is written to: new memory for each takes the system longer."""
+    return os.memfd_create("jetsonx")
+
+
 @contextmanager
 def _held(pieces: Iterable[bytes | memoryview], size: int, scratch: Path) -> Iterator[Buffer]:
     if size <= _SMALL_BYTES:
         yield b"".join(pieces)
         return
     if size <= _MEMORY_BYTES:
-        with mmap.mmap(-1, size) as memory:  # goes back to the system at once, which what malloc gives need not
-            for piece in pieces:
-                memory.write(piece)
-            yield memory
+        memory = _memory()
+        at = 0
+        for piece in pieces:
+            at += os.pwrite(memory, piece, at)
+        with mmap.mmap(memory, at, access=mmap.ACCESS_READ) as data:
+            yield data
         return
     with tempfile.TemporaryFile(dir=scratch, buffering=0) as file:
         for piece in pieces:

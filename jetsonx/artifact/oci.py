@@ -13,6 +13,7 @@ from jetsonx.artifact.layers import LayerReader
 from jetsonx.artifact.members import Change
 from jetsonx.artifact.recognise import is_layout
 from jetsonx.artifact.tree import Tree
+from jetsonx.artifact.workers import StoredLayer, read_ahead
 from jetsonx.effects import Effects
 from jetsonx.elf.load import Options
 from jetsonx.errors import ConfigError, DownloadError
@@ -44,6 +45,7 @@ def load_layout(path: Path, name: str, options: Options, effects: Effects) -> Tr
         manifest = _manifest(path)
         config, _, made_by = parse_config(_document(path, manifest.config), what=f"{name}: its configuration")
         reader = LayerReader(options=options, effects=effects, scratch=scratch)
+        read_ahead([_stored(path, blob) for blob in manifest.layers], reader)
         layers = [_changes(path, blob, reader) for blob in manifest.layers]
         nodes = put_together(layers, [_called(blob) for blob in manifest.layers])
     return Tree(
@@ -61,11 +63,19 @@ def _called(blob: Blob) -> str:
     return f"layer {blob.digest[7:19]}"
 
 
+def _stored(path: Path, blob: Blob) -> StoredLayer:
+    return StoredLayer(path=_place(path, blob), digest=blob.digest, size_bytes=blob.size_bytes)
+
+
+def _place(path: Path, blob: Blob) -> Path:
+    return path / "blobs" / "sha256" / blob.sha256
+
+
 def _changes(path: Path, blob: Blob, reader: LayerReader) -> tuple[Change, ...]:
     known = reader.known(blob.digest)
     if known is not None:
         return known
-    with (path / "blobs" / "sha256" / blob.sha256).open("rb") as file:
+    with _place(path, blob).open("rb") as file:
         changes, _ = reader.read(file.read, blob.size_bytes, name=_called(blob), expected=blob.digest)
     return changes
 
@@ -90,7 +100,7 @@ def _choice(choices: tuple[Choice, ...], what: str) -> Blob:
 
 
 def _document(path: Path, blob: Blob) -> bytes:
-    raw = _limited(path / "blobs" / "sha256" / blob.sha256)
+    raw = _limited(_place(path, blob))
     if hashlib.sha256(raw).hexdigest() != blob.sha256:
         raise DownloadError(f"{path}: the blob {blob.digest} is damaged")
     return raw

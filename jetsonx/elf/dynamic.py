@@ -20,7 +20,7 @@ _DF_TEXTREL, _DF_BIND_NOW, _DF_STATIC_TLS = 4, 8, 16
 _DF_1_NOW, _DF_1_PIE = 1, 0x08000000
 
 _NAMED_SYMBOLS = 8  # enough for a person to find the cause
-_WINDOW_BYTES = 1 << 13
+_WINDOW_BYTES = 1 << 10
 _RELOCATION_BYTES = 24
 _IRELATIVE = struct.pack("<I", 1032)  # R_AARCH64_IRELATIVE
 
@@ -183,11 +183,8 @@ def _explained(versions: Versions, imports: Sequence[Import]) -> tuple[VersionNe
             if len(names) < _NAMED_SYMBOLS:
                 names.append(name)
     return tuple(
-        VersionNeed(
-            library=need.library,
-            version=need.version,
-            is_weak=need.is_weak,
-            symbols=tuple(symbols.get((need.library, need.version), ())),
-        )
-        for _, need in versions.needs
+        [
+            VersionNeed(library, version, is_weak, tuple(symbols.get((library, version), ())))
+            for _, (library, version, is_weak, _) in versions.needs
+        ]
     )

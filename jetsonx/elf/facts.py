@@ -16,8 +16,7 @@ class UnreadableElfError(Exception):
     """The file is damaged, cut off or not what its first bytes say. A finding, never a traceback."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionNeed:
+class VersionNeed(NamedTuple):
     """A symbol version that ``library`` has to define. ``symbols``: the first few that need it."""
 
     library: str
@@ -128,8 +127,7 @@ class ElfFacts:
     instructions: Instructions | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """Code for one GPU architecture.
 
     ``kind`` is "cubin" (machine code), "ptx", "ltoir" (for the device link) or "other". ``sm`` is the plain number, 87;
@@ -140,9 +138,9 @@ class Entry:
 
     kind: str
     sm: int
+    size_bytes: int
     variant: str = ""
     isa: tuple[int, int] | None = None
-    size_bytes: int
     compression: str = ""
     is_debug: bool = False
     toolkit: tuple[int, int] | None = None

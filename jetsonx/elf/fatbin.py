@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from jetsonx.elf.cubin import cubin_toolkit, has_kernels
 from jetsonx.elf.facts import Entry, Fatbin, Section, UnreadableElfError
@@ -27,13 +28,13 @@ _KINDS = {1: "ptx", 2: "cubin", 8: "ltoir"}
 _ENTRY = struct.Struct("<HHIQIIHHIIIQQQ")  # 64 bytes; an extension may follow
 _DEBUG, _LZ4, _ZSTD, _ARCH_SPECIFIC, _FAMILY = 0x2, 0x2000, 0x8000, 0x100000, 0x200000
 
-_STUB_MAX_BYTES = 1 << 20  # code without kernels is a few kB; what is larger holds kernels, and is not unpacked to see
+_STUB_MAX_BYTES = 1 << 16  # code without kernels is a few kB; what is larger holds kernels, and is not unpacked to see
+_LOOK_MAX_BYTES = 1 << 20  # until one says which toolkit made it
 _UNPACKED_MAX_BYTES = 1 << 26  # of all stubs together, and 16 times the file: real ones are far below
 _ALIGNMENT = 8
 
 
-@dataclass(frozen=True, slots=True)
-class _Payload:
+class _Payload(NamedTuple):
     """Where the bytes of an entry lie, and how large they become. ``size_bytes`` 0: not compressed."""
 
     entry: Entry
@@ -57,6 +58,7 @@ class _Reader:
     def __init__(self, data: Buffer) -> None:
         self._data = data
         self._room = _UNPACKED_MAX_BYTES + 16 * len(data)  # what may still be unpacked
+        self._limit = _LOOK_MAX_BYTES
 
     def read(self, sections: Iterable[Section], *, deep: bool) -> Iterator[Fatbin]:
         done = 0
@@ -116,13 +118,14 @@ class _Reader:
         if not cubins:
             return b".entry" in code
         if cheapest.entry.compression and (toolkit := cubin_toolkit(code)):
-            payloads[payloads.index(cheapest)] = replace(cheapest, entry=replace(cheapest.entry, toolkit=toolkit))
+            payloads[payloads.index(cheapest)] = cheapest._replace(entry=cheapest.entry._replace(toolkit=toolkit))
+            self._limit = _STUB_MAX_BYTES
         return has_kernels(code)
 
     def _unpack(self, payload: _Payload) -> bytes | None:
-        """The code of an entry, or None when it is larger than a stub can be or does not unpack."""
+        """The code of an entry, or None when it is too large to look into or does not unpack."""
         size = max(payload.unpacked_bytes, payload.end - payload.start)
-        if size > min(_STUB_MAX_BYTES, self._room):
+        if size > min(self._limit, self._room):
             return None
         self._room -= size
         raw = self._data[payload.start : payload.end]
@@ -153,16 +156,17 @@ def _read_entries(data: Buffer, at: int, end: int) -> Iterator[_Payload]:
         if header < _ENTRY.size or size > end - start or packed > size:
             raise UnreadableElfError(f"the device code is damaged: an entry at 0x{at:x} goes beyond its fat binary")
         name = _KINDS.get(kind, "other")
+        compression = "lz4" if flags & _LZ4 else "zstd" if flags & _ZSTD else ""
         entry = Entry(
-            kind=name,
-            sm=sm,
-            variant="a" if flags & _ARCH_SPECIFIC else "f" if flags & _FAMILY else "",
-            isa=(major, minor) if name == "ptx" else None,
-            size_bytes=header + size,
-            compression="lz4" if flags & _LZ4 else "zstd" if flags & _ZSTD else "",
-            is_debug=bool(flags & _DEBUG),
-            toolkit=cubin_toolkit(data, start) if name == "cubin" and not flags & (_LZ4 | _ZSTD) else None,
-            offset=at,
+            name,
+            sm,
+            header + size,
+            "a" if flags & _ARCH_SPECIFIC else "f" if flags & _FAMILY else "",
+            (major, minor) if name == "ptx" else None,
+            compression,
+            bool(flags & _DEBUG),
+            cubin_toolkit(data, start) if name == "cubin" and not compression else None,
+            at,
         )
-        yield _Payload(entry, start, start + (packed or size), unpacked if entry.compression else 0)
+        yield _Payload(entry, start, start + (packed or size), unpacked if compression else 0)
         at = start + size

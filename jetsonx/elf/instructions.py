@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CHUNK_BYTES = 1 << 20  # stays in the processor's cache
+_LARGE_BYTES = 1 << 16
 _Encodings = tuple[tuple[int, int], ...]  # (mask, value)
 
 _LSE: _Encodings = (
@@ -68,13 +69,16 @@ def _batches(source: Source, places: Iterable[tuple[int, int]]) -> Iterator[byte
     """The code of many small sections together, of large ones in pieces; each after the word before it, or zeros."""
     batch = bytearray()
     for start, end in places:
+        if end - start >= _LARGE_BYTES and start >= len(_NOTHING):
+            for at in range(start, end - 3, _CHUNK_BYTES):
+                count = min(_CHUNK_BYTES, end - at) & ~3
+                yield source.read(at - len(_NOTHING), count + len(_NOTHING))
+            continue
         batch += _NOTHING
-        for at in range(start, end - 3, _CHUNK_BYTES):
-            count = min(_CHUNK_BYTES, end - at) & ~3
-            batch += source.read(at, count)
-            if len(batch) >= _CHUNK_BYTES:
-                yield bytes(batch)
-                batch = batch[-4:]
+        batch += source.read(start, (end - start) & ~3)
+        if len(batch) >= _CHUNK_BYTES:
+            yield bytes(batch)
+            batch.clear()
     if len(batch) > len(_NOTHING):
         yield bytes(batch)
 

@@ -198,14 +198,16 @@ def _has_device_code(elf: ElfFacts) -> bool:
 
 
 def _parse_archive(data: Buffer, name: str, options: Options) -> FileFacts:
+    """Members are read whole only where there is device code: of the others nobody asks more than the machine."""
     members: list[tuple[str, ElfFacts]] = []
     fatbins: list[Fatbin] = []
+    reading = BRIEF if data.find(FATBIN_MAGIC) < 0 else PLAIN
     for member in iter_members(data):
         if data[member.offset : member.offset + 4] != ELF_MAGIC:
             continue
         content = data[member.offset : member.offset + member.size_bytes]
         try:
-            elf = parse_elf(content, options=options)
+            elf = parse_elf(content, options=reading)
             fatbins += read_fatbins(content, elf.sections, deep=options.deep)
         except UnreadableElfError as error:
             raise UnreadableElfError(f"member {member.name}: {error}") from error

@@ -82,7 +82,10 @@ def string_at(table: bytes, offset: int) -> str:
     if not 0 <= offset < len(table):
         raise UnreadableElfError(f"the ELF file is damaged: a name at 0x{offset:x} is outside of its table")
     end = table.find(b"\0", offset, offset + _NAME_MAX)
-    return clean(table[offset : end if end >= 0 else offset + _NAME_MAX])
+    raw = table[offset : end if end >= 0 else offset + _NAME_MAX]
+    if raw.isascii() and (text := raw.decode("ascii")).isprintable():  # as nearly always
+        return text
+    return clean(raw)
 
 
 def plain_text(strings: bytes) -> str | None:

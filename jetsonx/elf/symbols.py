@@ -18,7 +18,7 @@ from jetsonx.elf.versions import VERSION_BITS, Versions
 SYMBOL_BYTES = 24
 _SYMBOL = struct.Struct("<IBBH16x")
 _WEAK = 2
-_VISIBLE = frozenset((1, _WEAK, 10))  # STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE
+_VISIBLE = frozenset(x for x in range(256) if x >> 4 in (1, _WEAK, 10))  # STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE
 _IFUNC = 10  # STT_GNU_IFUNC
 _HIDDEN = 0x8000
 _NAME_MAX = 4096
@@ -57,7 +57,8 @@ class _Found:
         self.imports: list[Import] = []
         self.exports: set[str] = set()
         self.has_ifunc = False
-        self._needs = {index: (need.version, need.library) for index, need in versions.needs}
+        # Hundreds of files ask for the same names, versions and libraries: each is kept once.
+        self._needs = {index: (intern(need.version), intern(need.library)) for index, need in versions.needs}
         # A program that keeps a copy of a library's variable defines it in the version that it needs of the library.
         names = {index: need.version for index, need in versions.needs} | dict(versions.definitions)
         self._suffixes = {index: f"@{name}" for index, name in names.items()}
@@ -67,10 +68,10 @@ class _Found:
 
     def add(self, table: bytes, indexes: Iterable[int]) -> None:
         text, size = self._text or "", len(self._raw)
-        find, export, new = text.find, self.exports.add, tuple.__new__
+        find, add, export, new = text.find, self.imports.append, self.exports.add, tuple.__new__
         spent = 0
         for (at, info, other, section), index in zip(_SYMBOL.iter_unpack(table), indexes, strict=False):
-            if at == 0 or info >> 4 not in _VISIBLE:
+            if at == 0 or info not in _VISIBLE:
                 continue
             if at >= size:
                 raise UnreadableElfError(f"the ELF file is damaged: a name at 0x{at:x} is outside of its table")
@@ -79,9 +80,7 @@ class _Found:
             spent += len(name)
             if section == 0:
                 version, library = self._needs.get(number, _NO_VERSION)
-                # Hundreds of files ask for the same names, versions and libraries: each is kept once.
-                item = (intern(name), intern(version), intern(library), info >> 4 == _WEAK)
-                self.imports.append(new(Import, item))
+                add(new(Import, (intern(name), version, library, info >> 4 == _WEAK)))
                 continue
             if info & 15 == _IFUNC:
                 self.has_ifunc = True

@@ -36,8 +36,7 @@ def parse_needs(table: bytes, count: int, strings: bytes) -> Iterator[tuple[int,
         here = at + aux
         for _ in range(number):
             _, flags, index, name, next_aux = _NEED_AUX.unpack_from(table, here)
-            need = VersionNeed(library=library, version=string_at(strings, name), is_weak=bool(flags & _WEAK))
-            yield index & VERSION_BITS, need
+            yield index & VERSION_BITS, VersionNeed(library, string_at(strings, name), bool(flags & _WEAK))
             left -= 1
             if left <= 0:
                 raise _endless()
