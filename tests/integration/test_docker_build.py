@@ -299,3 +299,20 @@ def test_podman_under_the_name_of_docker(jetsonx: Run, sample: Sample, tmp_path:
     )
     assert "docker is Podman 4.3.1 here" in ran.err
     assert "podman build" in ran.err
+
+
+def test_a_changed_source_is_built_anew_in_the_build_directory_that_was_kept(
+    engine_26: Engine, jetsonx: Run, sample: Sample, env: Mapping[str, str]
+) -> None:
+    project = sample("saxpy-cmake")
+    build = ("build", project, "--engine", "docker", *TARGET)
+    first = jetsonx(*build, env={**engine_26.env, **env}, timeout_s=900)
+    assert first.status == 0, first.err
+    source = project / "src/main.cpp"
+    source.write_text(source.read_text().replace("CPU reference", "Reference of the CPU"))
+    second = jetsonx("-v", *build, env={**engine_26.env, **env}, timeout_s=900)
+    assert second.status == 0, second.err
+    assert "main.cpp.o" in second.err
+    assert "saxpy.cu.o" not in second.err
+    ran = jetsonx("run", "-C", project, "--", "--self-test", env={**engine_26.env, **env})
+    assert ran.out.startswith("Reference of the CPU: ok")
