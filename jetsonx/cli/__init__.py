@@ -31,6 +31,7 @@ _COMMANDS = {
     "doctor": "doctor",
     "binfmt": "binfmt",
     "builder": "builder",
+    "device": "device",
     "explain": "explain",
 }
 _HELP = {
@@ -46,6 +47,7 @@ _HELP = {
     "diff": "Say what changed between two of them.",
     "binfmt": "Let this kernel start AArch64 programs: status, install, remove.",
     "builder": "Build on ARM machines: add, list and remove builder nodes.",
+    "device": "Jetsons by name: add, list, probe and remove them.",
     "doctor": "Say what this host can do, what it lacks, and what mends it.",
     "explain": "Say what is known about the failures in a log.",
 }

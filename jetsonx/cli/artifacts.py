@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jetsonx.errors import ConfigError, DownloadError, HostError
+from jetsonx.errors import ConfigError, DeviceError, DownloadError, HostError
 
 _COULD_NOT = 2
 
@@ -17,7 +17,7 @@ def cannot_check() -> Iterator[None]:
     """Whatever stands in the way of an answer ends with status 2, so that a script tells it from findings."""
     try:
         yield
-    except (ConfigError, DownloadError, HostError) as error:
+    except (ConfigError, DeviceError, DownloadError, HostError) as error:
         error.exit_code = _COULD_NOT
         raise
 

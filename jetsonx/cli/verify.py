@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from jetsonx.cli.context import Context
 if TYPE_CHECKING:
     from jetsonx.verify.finding import Severity
     from jetsonx.verify.formats.render import Format
+    from jetsonx.verify.profile import Profile
     from jetsonx.verify.report import Report
 
 _FORMATS = ("text", "json", "sarif", "junit", "markdown")
@@ -26,6 +28,7 @@ _file = click.Path(path_type=Path)
 @click.command("verify")
 @click.argument("what", nargs=-1, metavar="[WHAT]...")
 @click.option("-t", "--target", "targets", multiple=True, metavar="TARGET", help="The Jetson that it has to run on.")
+@click.option("--device", "devices", multiple=True, metavar="NAME|ADDRESS", help="A device to ask what runs there.")
 @click.option("-C", "--directory", default=".", type=_file, help="The project.  [default: .]")
 @click.option("--format", "style", type=click.Choice(_FORMATS), default="text", show_default=True)
 @click.option("--output", type=_file, metavar="FILE", help="Write the report there instead of standard output.")
@@ -47,6 +50,7 @@ def command(
     context: Context,
     what: tuple[str, ...],
     targets: tuple[str, ...],
+    devices: tuple[str, ...],
     directory: Path,
     style: Format,
     output: Path | None,
@@ -92,6 +96,7 @@ def command(
         request = Request(
             what=what,
             targets=targets,
+            profiles=tuple(_of_device(context, device) for device in devices),
             directory=directory,
             waivers=waivers,
             baseline=baseline,
@@ -110,6 +115,12 @@ def command(
             return
     if any(_SEVERITIES.index(finding.severity) <= _SEVERITIES.index(fail_on) for finding in report.findings):
         raise click.exceptions.Exit(1)
+
+
+def _of_device(context: Context, device: str) -> Profile:
+    from jetsonx.device.profile import load_device_profile
+
+    return load_device_profile(device, runner=context.runner, environ=os.environ)
 
 
 def _absolute(directory: str) -> str:

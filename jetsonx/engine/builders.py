@@ -49,19 +49,12 @@ def load_known(runner: Runner, environ: Mapping[str, str]) -> tuple[str, tuple[N
     return docker, load_nodes(Ask(runner), docker, environ, patience_s=REMOTE_PATIENCE_S)
 
 
-def native_builders(
-    runner: Runner, environ: Mapping[str, str], *, platform: str = ARM64, limit_s: float = REMOTE_PATIENCE_S
-) -> tuple[NativeBuilder, ...]:
-    """The builders with a node for ``platform`` on another machine that answered within ``limit_s``, the best first.
-
-    Raises HostError when there is no Docker client.
-    """
-    return rank_builders(_ask(runner, environ, platform, limit_s))
-
-
 def choose_native(runner: Runner, environ: Mapping[str, str], *, platform: str = ARM64) -> NativeBuilder:
-    """The best of :func:`native_builders`. Raises HostError, with what each node said, when there is none."""
-    states = _ask(runner, environ, platform, REMOTE_PATIENCE_S)
+    """The best builder with a node for ``platform`` on another machine that answers.
+
+    Raises HostError when there is none, with what each node said, or no Docker client.
+    """
+    states = _ask(runner, environ, platform)
     if best := rank_builders(states):
         return best[0]
     if not states:
@@ -73,10 +66,10 @@ def choose_native(runner: Runner, environ: Mapping[str, str], *, platform: str =
     )
 
 
-def _ask(runner: Runner, environ: Mapping[str, str], platform: str, limit_s: float) -> tuple[NodeState, ...]:
+def _ask(runner: Runner, environ: Mapping[str, str], platform: str) -> tuple[NodeState, ...]:
     docker, known = load_known(runner, environ)
     nodes = [node for node in known if node.is_remote and platform in node.platforms]
-    return probe_nodes(Ask(runner), docker, nodes, limit_s=limit_s, with_buildkit=False)
+    return probe_nodes(Ask(runner), docker, nodes, limit_s=REMOTE_PATIENCE_S, with_buildkit=False)
 
 
 def rank_builders(states: Iterable[NodeState]) -> tuple[NativeBuilder, ...]:

@@ -1,10 +1,10 @@
-"""Images in an engine, by docker-py: looked at, named, saved, started. It knows no BuildKit; builds go by buildx."""
+"""Images in an engine, by docker-py: looked at, saved, loaded. It knows no BuildKit; builds go by buildx."""
 
 from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,15 +20,11 @@ _SAVED_CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineImage:
-    """An image as the engine describes it. ``id`` is the digest of its configuration where images are not content of
-    containerd; ``layers`` are the digests of the plain layers, base first."""
+    """An image as the engine describes it; ``id`` names its content: two images of one ID are the same."""
 
     id: str
     architecture: str
     os: str
-    size_bytes: int
-    layers: tuple[str, ...]
-    tags: tuple[str, ...]
 
 
 class Images:
@@ -48,19 +44,8 @@ class Images:
             except ImageNotFound:
                 return None
         return EngineImage(
-            id=str(facts["Id"]),
-            architecture=str(facts.get("Architecture") or ""),
-            os=str(facts.get("Os") or ""),
-            size_bytes=int(facts.get("Size") or 0),
-            layers=tuple((facts.get("RootFS") or {}).get("Layers") or ()),
-            tags=tuple(facts.get("RepoTags") or ()),
+            id=str(facts["Id"]), architecture=str(facts.get("Architecture") or ""), os=str(facts.get("Os") or "")
         )
-
-    def tag(self, reference: str, name: str) -> None:
-        """Give an image another name, ``repository:tag``."""
-        repository, _, tag = name.rpartition(":")
-        with self._client(f"name {reference} {name}") as client:
-            client.images.get(reference).tag(repository, tag=tag)
 
     def save(self, reference: str) -> Iterator[bytes]:
         """What `docker save` writes, in pieces."""
@@ -75,19 +60,6 @@ class Images:
             with os.fdopen(read, "rb") as stream:  # closed early, it ends the thread too
                 client.images.load(stream)
             packing.result()
-
-    def run(self, reference: str, command: Sequence[str] = (), *, platform: str) -> tuple[int, str]:
-        """Start the image once, without a network, and remove the container: (exit status, what it printed)."""
-        with self._client(f"start {reference}") as client:
-            container = client.containers.create(
-                reference, list(command) or None, platform=platform, network_mode="none"
-            )
-            try:
-                container.start()
-                status = int(container.wait()["StatusCode"])
-                return status, container.logs().decode(errors="replace")
-            finally:
-                container.remove(force=True)
 
     @contextmanager
     def _client(self, what: str) -> Iterator[Any]:

@@ -13,7 +13,8 @@ from jetsonx.catalog.versions import parse_version
 from jetsonx.engine.node_plan import PLATFORMS
 from jetsonx.errors import DeviceError
 from jetsonx.rootfs.identity import parse_l4t
-from jetsonx.rootfs.ssh import Address, check_connection, ssh_command
+from jetsonx.rootfs.script import ask_machine, parse_answer, parse_count
+from jetsonx.rootfs.ssh import Address
 from jetsonx.runner import Runner
 
 _OLDEST = (
@@ -46,25 +47,18 @@ class Machine:
 
 def probe_machine(address: Address, runner: Runner) -> Machine:
     """Ask the machine at ``address``. Raises DeviceError when ssh cannot log in there without asking anything."""
-    script = Path(__file__).with_name("node_machine.sh").read_bytes()
-    done = runner.run(ssh_command(address, ("sh",), {}), stdin=script)
-    check_connection(address, done, {})
-    return parse_machine(done.stdout)
+    return parse_machine(ask_machine(address, Path(__file__).with_suffix(".sh"), runner=runner, environ={}))
 
 
 def parse_machine(text: str) -> Machine:
-    """Read what node_machine.sh printed; lines that are none of its (a banner) are passed over."""
-    said: dict[str, str] = {}
-    for line in text.splitlines():
-        key, equals, value = line.partition("=")
-        if equals:
-            said[key] = value.strip()
+    """Read what node_machine.sh printed."""
+    said = parse_answer(text)
     return Machine(
         machine=said.get("machine", ""),
         user=said.get("user", ""),
         groups=tuple(said.get("groups", "").split()),
-        cores=_number(said.get("cores", "")),
-        memory_bytes=_number(said.get("memory_kib", ""), 1024),
+        cores=parse_count(said.get("cores", "")),
+        memory_bytes=parse_count(said.get("memory_kib", ""), 1024),
         l4t=parse_l4t(said.get("l4t", "")),
         docker=said.get("docker", ""),
         endpoint=said.get("endpoint", ""),
@@ -72,12 +66,8 @@ def parse_machine(text: str) -> Machine:
         server=said.get("server", ""),
         trouble=said.get("trouble", ""),
         root=said.get("root", ""),
-        free_bytes=_number(said.get("free_kib", ""), 1024),
+        free_bytes=parse_count(said.get("free_kib", ""), 1024),
     )
-
-
-def _number(text: str, unit: int = 1) -> int | None:
-    return int(text) * unit if re.fullmatch(r"[0-9]{1,15}", text) else None
 
 
 def check_machine(address: Address, machine: Machine, platform: str, *, emulated: bool) -> None:

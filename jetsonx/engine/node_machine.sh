@@ -1,8 +1,6 @@
 #!/bin/sh
 # Read by `sh` of a machine that is to build: says what it is and has, a line each. As one function, so that no program
 # that it starts can read the rest of it from standard input.
-say() { printf '%s=%s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"; }
-limited() { if command -v timeout >/dev/null; then timeout 20 "$@"; else "$@"; fi; }
 tell() {
   say machine "$(uname -m)"
   say cores "$(getconf _NPROCESSORS_ONLN)"

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from jetsonx.errors import ConfigError
 from jetsonx.host.facts import CONTEXT_DRIVER, OWN_PREFIX, Node
 from jetsonx.host.nodes import describe_context
-from jetsonx.rootfs.ssh import Address, parse_address
+from jetsonx.rootfs.ssh import Address, parse_machine_address
 from jetsonx.runner import Command
 
 Driver = Literal["docker", "docker-container", "kubernetes", "remote"]
@@ -53,11 +53,7 @@ def plan_device(
     ``name`` "" makes one from the address. Raises ConfigError for what ssh, Docker or buildx would not take, or would
     take for an option.
     """
-    address = parse_address(destination)
-    if address.root != "/":
-        raise ConfigError(
-            f"{destination}: a builder node has no directory", hint=f"write it as for ssh: {address.host}"
-        )
+    address = parse_machine_address(destination, what="a builder node")
     if driver == CONTEXT_DRIVER and driver_opts:
         raise ConfigError(
             "--driver-opt is for BuildKit in a container; an engine's own has no options",

@@ -71,12 +71,11 @@ def parse_mirrors(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _from_file(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    named = environ.get("JETSONX_CONFIG")
-    path = Path(named).expanduser() if named else _default_file()
+    path = config_file(environ)
     try:
         data = load_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if named:
+        if environ.get("JETSONX_CONFIG"):
             raise ConfigError(f"{path} is not there", hint="JETSONX_CONFIG names it; correct or unset it") from None
         return
     except (OSError, UnicodeDecodeError, TOMLDecodeError) as error:
@@ -90,7 +89,10 @@ def _from_file(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield _pair(host, url, where=f"{path}: mirrors")
 
 
-def _default_file() -> Path:
+def config_file(environ: Mapping[str, str]) -> Path:
+    """The user's configuration file, there or not; other files of the user's lie beside it."""
+    if named := environ.get("JETSONX_CONFIG"):
+        return Path(named).expanduser()
     from platformdirs import user_config_path
 
     return user_config_path("jetsonx") / "config.toml"

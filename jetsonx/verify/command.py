@@ -38,12 +38,14 @@ class Request:
     """What the user asked for.
 
     ``what`` names artifacts, none: what the project in ``directory`` built. ``targets`` are names, none: those of the
-    project, else those that the artifact is labelled with. ``waivers`` and ``baseline`` are files; without one the
+    project, else those that the artifact is labelled with; not with ``profiles``, which are judged against as they are
+    (those of devices that were asked). ``waivers`` and ``baseline`` are files; without one the
     project's own waivers hold.
     """
 
     what: tuple[str, ...]
     targets: tuple[str, ...] = ()
+    profiles: tuple[Profile, ...] = ()
     directory: Path = Path()
     waivers: Path | None = None
     baseline: Path | None = None
@@ -69,7 +71,7 @@ def verify(request: Request, effects: Effects) -> Report:
     judged: list[tuple[Input, tuple[Profile, ...], tuple[Finding, ...]]] = []
     for job in _jobs(request):
         tree = load_artifact(job.reference, reading, effects)
-        own = profiles.of(_targets(request, job, tree))
+        own = (*request.profiles, *profiles.of(_targets(request, job, tree)))
         judged.append((input_of(tree), own, judge(tree, own, request.options)))
     report = _report(request, judged)
     if waivers is not None:
@@ -136,7 +138,7 @@ def _built(out: Path) -> Iterator[_Job]:
 
 def _targets(request: Request, job: _Job, tree: Tree) -> tuple[str, ...]:
     """For what to judge ``tree``: asked for, built for, the project's, or said by the image's label."""
-    if request.targets:
+    if request.targets or request.profiles:
         return request.targets
     if job.targets:
         return job.targets

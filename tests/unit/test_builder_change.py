@@ -47,7 +47,9 @@ class Docker(Runner):
         words = " ".join(argv[1:])
         self.configs += [Path(word[9:]).read_text() for word in argv if word.startswith("--config=")]
         if argv[0] == "ssh":
-            return self._answer(command, JETSON)
+            assert stdout is not None
+            stdout(io.BytesIO(JETSON.encode()))
+            return self._answer(command, "")
         if words.startswith("context ls"):
             names = "default\norin\n" if self.contexts else "default\n"
             return self._answer(command, names if "--quiet" in argv else self.contexts)

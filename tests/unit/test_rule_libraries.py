@@ -217,6 +217,13 @@ def test_a_symbol_that_nothing_defines() -> None:
     assert (finding.rule, finding.severity, finding.symbols) == ("JX302", "error", ("gone",))
 
 
+def test_a_finding_lists_a_hundred_symbols_at_most() -> None:
+    elf = program("libc.so.6", imports=tuple(wants(f"f{n}") for n in range(5000)))
+    finding = only(check(make_tree({"app": elf})))
+    assert len(finding.symbols) == 100
+    assert "and 4992 more" in finding.message
+
+
 def test_a_versioned_symbol_is_looked_for_with_its_version() -> None:
     elf = program("libc.so.6", imports=(wants("puts", "GLIBC_2.28", "libc.so.6"),))
     assert only(check(make_tree({"app": elf}))).symbols == ("puts@GLIBC_2.28",)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from jetsonx.errors import ConfigError, DeviceError
-from jetsonx.rootfs.ssh import Address, check_connection, parse_address, ssh_command
+from jetsonx.rootfs.ssh import (
+    Address,
+    HostKeyError,
+    check_connection,
+    parse_address,
+    parse_machine_address,
+    ssh_command,
+)
 from jetsonx.runner import Completed
 
 
@@ -34,6 +41,25 @@ def test_addresses(text: str, host: str, root: str) -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ConfigError, match="no SSH address"):
         parse_address(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["$(reboot)@host", "jetson@`reboot`", "jetson@host;reboot", "me@h|x", "me@-oProxyCommand=x", "me\\\\@host"]
+)
+def test_what_a_shell_on_the_way_would_run_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="no SSH address"):
+        parse_address(text)
+
+
+def test_odd_but_harmless_users_are_taken() -> None:
+    for user in ("DOMAIN\\jetson", "jet son".replace(" ", "."), "jetson+ci", "me@example.com", "größe"):
+        assert parse_machine_address(f"{user}@host", what="a device").host == f"{user}@host"
+
+
+def test_a_machine_has_no_directory() -> None:
+    with pytest.raises(ConfigError, match="a device has no directory") as error:
+        parse_machine_address("jetson@host:/media", what="a device")
+    assert error.value.hint == "write it as for ssh: jetson@host"
 
 
 def test_a_user_that_is_an_option_is_refused() -> None:
@@ -71,6 +97,31 @@ def test_a_failed_connection_shows_what_ssh_said(words: str, hint: str) -> None:
     assert error.value.details == words
     assert error.value.hint is not None
     assert error.value.hint.endswith(hint)
+
+
+def test_a_changed_key_is_forgotten_where_ssh_found_it() -> None:
+    words = (
+        "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nOffending ED25519 key in /home/me/my keys:3\n"
+        "Host key for [10.0.0.1]:22022 has changed and you have requested strict checking.\n"
+        "Host key verification failed."
+    )
+    done = Completed(command=ssh_command(Address(host="orin"), ["x"], {}), status=255, stdout="", tail=words)
+    with pytest.raises(DeviceError) as error:
+        check_connection(Address(host="orin"), done, {})
+    assert not isinstance(error.value, HostKeyError)
+    assert (error.value.hint or "").endswith("ssh-keygen -f '/home/me/my keys' -R '[10.0.0.1]:22022'")
+
+
+def test_a_port_is_named_as_each_program_takes_it() -> None:
+    address = Address(host="ssh://me@host:2222")
+    for words, hint in (
+        ("Permission denied (publickey).", "ssh-copy-id -p 2222 me@host"),
+        ("IDENTIFICATION HAS CHANGED", "ssh-keygen -R '[host]:2222'"),
+    ):
+        done = Completed(command=ssh_command(address, ["x"], {}), status=255, stdout="", tail=words)
+        with pytest.raises(DeviceError) as error:
+            check_connection(address, done, {})
+        assert (error.value.hint or "").endswith(hint)
 
 
 def test_a_program_that_failed_there_is_no_failed_connection() -> None:

@@ -11,6 +11,7 @@ from jetsonx.elf.facts import ElfFacts, Import
 from jetsonx.verify.closure import Closure, Loaded
 from jetsonx.verify.context import Context, is_program
 from jetsonx.verify.finding import Finding, Severity
+from jetsonx.verify.rules.symbol_versions import SYMBOLS_MAX
 
 _NAMED = 8  # symbols in a message
 _FROM_HOST = re.compile(r"_?Py|PL_|Perl_|perl_|boot_|ps_|rb_|lua|napi_|R_|Rf_")
@@ -95,7 +96,7 @@ def _judge_symbols(context: Context, node: Node, elf: ElfFacts, closure: Closure
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         plug_in = "; whoever loads it has to bring them" if severity == "note" else ""
         message = f"uses symbols that no library it loads defines: {', '.join(names[:_NAMED])}{more}{plug_in}"
-        yield context.find("JX302", node, message, severity=severity, detail=names[0], symbols=names)
+        yield context.find("JX302", node, message, severity=severity, detail=names[0], symbols=names[:SYMBOLS_MAX])
 
 
 def _lost(elf: ElfFacts, closure: Closure) -> list[Import]:

@@ -15,6 +15,8 @@ _RELR = "GLIBC_ABI_DT_RELR"
 _RELR_SINCE = (2, 36)
 _PRIVATE = "GLIBC_PRIVATE"
 _NAMED = 8  # symbols in a message
+SYMBOLS_MAX = 100
+"""Symbols that one finding lists: who mends it needs no more, and a hostile file may have millions."""
 
 
 def judge_versions(context: Context) -> Iterator[Finding]:
@@ -69,7 +71,7 @@ def _tell(context: Context, node: Node, elf: ElfFacts, need: VersionNeed, has: s
         f"needs {need.version} of {need.library}{named}; {has}",
         severity="note" if need.is_weak else "warning" if private else "error",
         detail=f"{need.library} {need.version}",
-        symbols=symbols,
+        symbols=symbols[:SYMBOLS_MAX],
         library=need.library,
     )
 
