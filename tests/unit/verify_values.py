@@ -159,7 +159,7 @@ def entry(name: str, **changes: object) -> Entry:
     kind = {"sm": "cubin", "compute": "ptx", "lto": "ltoir"}[prefix]
     isa = (9, 2) if kind == "ptx" else None
     made = Entry(kind=kind, sm=int(number.rstrip("af")), variant=number.lstrip("0123456789"), size_bytes=64, isa=isa)
-    return made._replace(**changes)
+    return made._replace(**changes)  # type: ignore[arg-type]
 
 
 def fatbin(*entries: str | Entry, **changes: object) -> Fatbin:
