@@ -83,7 +83,7 @@ def saxpy(work: Path) -> Subject:
     texts = {path: path.read_text() for path in (header, source)}
 
     def change(path: Path, count: int) -> None:
-        path.write_text(f"{texts[path]}\ninline int change_{count}() {{ return {count}; }}\n")
+        path.write_text(f"{texts[path]}\ninline int {path.stem}_{path.suffix[1:]}_{count}() {{ return {count}; }}\n")
 
     rounds = {"cross in Docker": 5, "without Docker": 5, "emulated in Docker": 1}
     return Subject(

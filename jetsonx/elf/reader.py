@@ -93,6 +93,8 @@ class _Reader:
             raise UnreadableElfError("it does not begin as an ELF file does")
         self._source = source
         self._is_brief = is_brief
+        if self._shoff + self._shnum * self._shentsize > source.size:  # also where they are not read: it was cut off
+            raise UnreadableElfError(f"the ELF file is cut off: its section headers go beyond its {source.size} bytes")
         self._headers = [] if is_brief and phnum != _PN_XNUM else self._section_headers()
         if phnum == _PN_XNUM and self._headers and self._headers[0].info >= _PN_XNUM:
             phnum = self._headers[0].info
