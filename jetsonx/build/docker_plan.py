@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jetsonx import __version__
 from jetsonx.build.docker import DockerPlan
 from jetsonx.build.docker_options import DockerOptions
 from jetsonx.build.docker_sysroot import NO_SYSROOT, choose_sysroot
@@ -17,6 +19,7 @@ from jetsonx.dockerfile import (
     JETSON,
     WORKSTATION,
     Machine,
+    Strategy,
     find_toolchain,
     load_toolchain_images,
     plan_dockerfile,
@@ -69,6 +72,7 @@ def plan_in_docker(
             lock=lock,
             mirrors=mirrors,
             machine=machine,
+            build_cache=_build_cache(project, targets, machine, choice.strategy),
         )
         is_second = machine is WORKSTATION and len(options.platforms) > 1
         asked = [f"{registry} is asked at {host}, its mirror" for registry, host in dockerfile.stand_ins]
@@ -116,6 +120,21 @@ def _choose(
     if choice.strategy == "native":
         options = replace(options, builder=means.builder, context=means.context or options.context)
     return choice, options
+
+
+def _build_cache(project: Project, targets: Sequence[Target], machine: Machine, strategy: Strategy) -> str:
+    """The name of a build directory: another one for everything that CMake would not notice by itself."""
+    names = [target.name for target in targets]
+    parts = [
+        str(project.root.resolve()),
+        project.build,
+        project.sysroot,
+        names,
+        machine.platform,
+        strategy,
+        __version__,
+    ]
+    return f"{project.name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"
 
 
 def _no_toolchain(target: Target) -> str:

@@ -50,6 +50,7 @@ class Dockerfile:
     taken as there when packages are unpacked, since only maintainer scripts need it. ``old_cmake``: the distribution's
     CMake does not know CUDA architectures. ``stand_ins``: registries and what is asked in their place, by the user's
     mirror setting. ``machine``: what the image is for; on a workstation everything is native to NVIDIA's x86-64 image.
+    ``build_cache``: CMake's build directory outlives the build under this name; "" when each build has a new one.
     """
 
     project: Project
@@ -72,6 +73,7 @@ class Dockerfile:
     labels: tuple[tuple[str, str], ...]
     stand_ins: tuple[tuple[str, str], ...] = ()
     machine: Machine = JETSON
+    build_cache: str = ""
 
     @property
     def is_for_workstation(self) -> bool:
@@ -153,11 +155,13 @@ def plan_dockerfile(
     context: bool = False,
     mirrors: Mirrors = _NO_MIRRORS,
     machine: Machine = JETSON,
+    build_cache: str = "",
 ) -> Dockerfile:
     """The Dockerfile for ``targets``, which are of one L4T release; images are named where ``mirrors`` has them.
 
     With ``machine`` WORKSTATION it makes the same program for x86-64 machines with a GPU, with the CUDA of that
-    release; ``strategy`` has to be "native" then.
+    release; ``strategy`` has to be "native" then. ``build_cache`` names a build directory to keep for the next build,
+    for CMake alone; it has to be another for each directory of sources, since ninja believes their times.
 
     Raises ConfigError when there is no image to build on, or for a project that a Dockerfile cannot hold.
     """
@@ -191,6 +195,7 @@ def plan_dockerfile(
         env=tuple({**_ENV, **({"SSL_CERT_FILE": _CERTIFICATES} if minimal else {}), **dict(project.image.env)}.items()),
         labels=tuple({**_labels(project, targets, sms, machine), **dict(project.image.labels)}.items()),
         machine=machine,
+        build_cache=build_cache if project.build.system == "cmake" else "",
     )
     return _through(mirrors, planned)
 

@@ -342,6 +342,21 @@ def test_the_same_project_for_a_workstation(system: str) -> None:
     assert not {"aarch64", "arm64", "sbsa", "QEMU"} & set(re.findall(r"\w+", made))
 
 
+def test_a_build_directory_can_outlive_the_build() -> None:
+    found = [resolve_target(load_catalog(), "orin-nano@39.2")]
+    images = load_toolchain_images()
+    made = render_dockerfile(
+        plan_dockerfile(project(), found, strategy="cross", toolchains=images, build_cache="app-1")
+    )
+    check_golden("dockerfile/build-cache.txt", made)
+    [step] = [each for each in made.split("\nRUN ") if "target=/build,sharing=locked" in each]
+    assert "ninja -C /build" in step
+    assert "/outputs" in step  # the outputs leave it in the same step
+    other = project('system = "make"\noutputs = ["saxpy"]')
+    plain = plan_dockerfile(other, found, strategy="cross", toolchains=images, build_cache="app-1")
+    assert "jetsonx-build" not in render_dockerfile(plain)
+
+
 def test_cuda_11_4_has_no_word_for_all_gpus() -> None:
     with pytest.raises(ConfigError, match=r"CUDA 11\.4 cannot make code for every GPU"):
         workstation(project(), "orin-nano@35.6.1")
