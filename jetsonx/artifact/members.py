@@ -87,10 +87,11 @@ def _held(pieces: Iterable[bytes | memoryview], size: int, scratch: Path) -> Ite
         yield b"".join(pieces)
         return
     if size <= _MEMORY_BYTES:
-        memory = _memory()
-        at = 0
+        memory, at = _memory(), 0
         for piece in pieces:
-            at += os.pwrite(memory, piece, at)
+            while piece:
+                written = os.pwrite(memory, piece, at)
+                at, piece = at + written, piece[written:]
         with mmap.mmap(memory, at, access=mmap.ACCESS_READ) as data:
             yield data
         return

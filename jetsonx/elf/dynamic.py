@@ -54,16 +54,13 @@ class DynamicReader:
 
     def facts(self, needed: Sequence[int]) -> dict[str, Any]:
         """All but symbols; ``needed`` are the names' offsets among the strings."""
-        tags = self._tags
-        soname, rpath, runpath = (
-            string_at(self._strings, tags[tag]) if tag in tags else None for tag in (_SONAME, _RPATH, _RUNPATH)
-        )
+        tags, strings = self._tags, self._strings
         return {
             "has_dynamic": True,
-            "soname": soname,
-            "needed": tuple([string_at(self._strings, x) for x in needed]),
-            "rpath": rpath,
-            "runpath": runpath,
+            "soname": string_at(strings, tags[_SONAME]) if _SONAME in tags else None,
+            "needed": tuple([string_at(strings, x) for x in needed]),
+            "rpath": string_at(strings, tags[_RPATH]) if _RPATH in tags else None,
+            "runpath": string_at(strings, tags[_RUNPATH]) if _RUNPATH in tags else None,
             "version_needs": tuple([need for _, need in self._versions.needs]),
             "version_definitions": tuple(self._versions.definitions.values()),
             "has_textrel": _TEXTREL in tags or bool(self._flags & _DF_TEXTREL),

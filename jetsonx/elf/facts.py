@@ -179,7 +179,8 @@ class FileFacts:
     """One file: ``kind`` is "elf", "archive" (static library), "fatbin", "script", "other" or "unreadable".
 
     ``path`` is what reports call it. ``reason`` says why it is unreadable. ``members`` are the ELF files inside an
-    archive, by name; ``elf`` is set for "elf" only. ``fatbins`` are those of the file and of all members.
+    archive, by name, without instructions, and without sections where the archive has no device code; ``elf`` is set
+    for "elf" only. ``fatbins`` are those of the file and of all members.
     ``interpreter_line`` is the first line of a script, "#!" included. ``text`` is the content of a file that tells the
     loader where libraries lie (ld.so.conf and what it includes). ``host_strings`` are the paths of the build machine
     found in the content, where prefixes were given to look for. ``sha256``, in hex, is of the content, where it was

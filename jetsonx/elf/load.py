@@ -62,7 +62,7 @@ def is_elf(path: Path) -> bool:
         return stream.read(4) == ELF_MAGIC
 
 
-def read_elf(path: Path, *, options: Options = BRIEF) -> ElfFacts:
+def read_elf(path: str | Path, *, options: Options = BRIEF) -> ElfFacts:
     """Read the facts of the ELF file at ``path``. Raises UnreadableElfError (also for an empty file), OSError."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

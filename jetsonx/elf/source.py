@@ -83,9 +83,8 @@ def string_at(table: bytes, offset: int) -> str:
         raise UnreadableElfError(f"the ELF file is damaged: a name at 0x{offset:x} is outside of its table")
     end = table.find(b"\0", offset, offset + _NAME_MAX)
     raw = table[offset : end if end >= 0 else offset + _NAME_MAX]
-    if raw.isascii() and (text := raw.decode("ascii")).isprintable():  # as nearly always
-        return text
-    return clean(raw)
+    text = raw.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else clean(raw)
 
 
 def plain_text(strings: bytes) -> str | None:
