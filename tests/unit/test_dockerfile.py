@@ -371,3 +371,14 @@ def workstation(of: Project, target: str = "orin-nano@39.2") -> Dockerfile:
     found = [resolve_target(load_catalog(), target)]
     images = load_toolchain_images()
     return plan_dockerfile(of, found, strategy="native", toolchains=images, machine=WORKSTATION)
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_native_and_emulated_builds_run_the_same_instructions(line: str) -> None:
+    """Who executes them is the only difference, so that what was seen of one holds for the other."""
+
+    def instructions(strategy: Strategy) -> list[str]:
+        lines = text(project(), LINES[line], strategy=strategy).splitlines()
+        return [each.replace(f"ccache-{strategy}", "ccache") for each in lines if not each.startswith("#")]
+
+    assert instructions("native") == instructions("emulate")
