@@ -316,3 +316,20 @@ def test_a_changed_source_is_built_anew_in_the_build_directory_that_was_kept(
     assert "saxpy.cu.o" not in second.err
     ran = jetsonx("run", "-C", project, "--", "--self-test", env={**engine_26.env, **env})
     assert ran.out.startswith("Reference of the CPU: ok")
+
+
+def test_a_cache_in_a_registry_serves_another_build(
+    engine_26_containerd: Engine, devel_registry: RunningRegistry, jetsonx: Run, env: Mapping[str, str], tmp_path: Path
+) -> None:
+    """Docker's own image store can export no such cache; containerd's can."""
+    project = command_project(tmp_path / "p", "$CC -x c - -o app <main.c")
+    (project / "main.c").write_text("int main(void) { return 0; }\n")
+    where = f"type=registry,ref={devel_registry.host}/me/cache:1"
+    both = {**engine_26_containerd.env, **env}
+    first = jetsonx("build", project, "--cache-to", where, env=both, timeout_s=900)
+    assert first.status == 0, first.err
+    engine_26_containerd.docker("builder", "prune", "--all", "--force")
+    shutil.rmtree(project / "out")
+    second = jetsonx("-v", "build", project, "--cache-from", where, env=both, timeout_s=900)
+    assert second.status == 0, second.err
+    assert f"importing cache manifest from {devel_registry.host}/me/cache:1" in second.err
