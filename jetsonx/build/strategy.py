@@ -66,7 +66,7 @@ def choose_strategy(asked: str, means: Means) -> Choice:
     """The strategy for ``asked``; "auto" takes the fastest that can do this project on this host.
 
     A cross build needs no other machine and no emulator and is as fast as this workstation; an ARM machine comes next;
-    emulation costs an order of magnitude (benchmarks/RESULTS.md).
+    emulation costs several times as much (benchmarks/RESULTS.md).
 
     Raises HostError when this host lacks what the strategy needs, ConfigError when none of the three can be.
     """

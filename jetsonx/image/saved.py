@@ -1,7 +1,8 @@
 """What an engine saves of an image, as the layout that jetsonx packs: the same configuration, so the same image ID.
 
 `docker save` writes a tar with ``manifest.json``; the layers in it are plain tars, named ``ID/layer.tar`` up to Docker
-24 and ``blobs/sha256/…`` since. It comes as a stream: layers are compressed as they pass, nothing else is large.
+24 and ``blobs/sha256/…`` since; containerd's image store leaves them compressed. It comes as a stream: layers are
+packed anew as they pass, nothing else is large.
 Source: moby's image/tarexport.
 """
 
@@ -10,16 +11,19 @@ from __future__ import annotations
 import itertools
 import json
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from jetsonx.errors import BuildError
 from jetsonx.image.layer import Blob, write_blob
 from jetsonx.image.oci import Image, replaced_directory, write_documents
+from jetsonx.rootfs.codec import decompressed
 from jetsonx.rootfs.tar import TarReader
 
 _DOCUMENT_MAX = 16 << 20
+_BLOCK = 512  # no tar file is shorter
+_PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")  # gzip, zstd
 
 
 def write_saved(blocks: Iterable[bytes], directory: Path, *, reference: str, key: str) -> Image:
@@ -65,12 +69,26 @@ def _take(blocks: Iterable[bytes], folder: Path) -> tuple[dict[str, bytes], dict
         elif member.kind == "file":
             pieces = (bytes(piece) for piece in reader.pieces())
             first = next(pieces, b"")
-            if first[:1] in (b"{", b"[", b"") or member.size_bytes < 512:
-                if member.size_bytes <= _DOCUMENT_MAX:
-                    documents[name] = first + b"".join(pieces)
-            else:
-                layers[name] = _store(itertools.chain([first], pieces), folder)
+            is_layer = first.startswith(_PACKED) or (member.size_bytes >= _BLOCK and first[:1] not in b"{[")
+            if is_layer:
+                plain = decompressed(_reader(itertools.chain([first], pieces)), name="the saved image")
+                layers[name] = _store(plain, folder)
+            elif member.size_bytes <= _DOCUMENT_MAX:
+                documents[name] = first + b"".join(pieces)
     return documents, layers, links
+
+
+def _reader(pieces: Iterator[bytes]) -> Callable[[int], bytes]:
+    """A ``read(size)`` over pieces of any size; it gives fewer bytes than asked for where a piece ends."""
+    left = b""
+
+    def read(size: int) -> bytes:
+        nonlocal left
+        left = left or next(pieces, b"")
+        taken, left = left[:size], left[size:]
+        return taken
+
+    return read
 
 
 def _store(pieces: Iterator[bytes], folder: Path) -> Blob:

@@ -79,7 +79,13 @@ NEW: Members = [
 ]
 
 
-@pytest.mark.parametrize("members", [OLD, NEW], ids=["20.10", "26.1"])
+PACKED: Members = [
+    (name, gzip.compress(content) if content in LAYERS and isinstance(content, bytes) else content)
+    for name, content in NEW
+]
+
+
+@pytest.mark.parametrize("members", [OLD, NEW, PACKED], ids=["20.10", "26.1", "containerd"])
 def test_the_image_keeps_its_id(members: Members, tmp_path: Path) -> None:
     image = write_saved(saved(members), tmp_path / "image", reference="app:1", key="k")
     assert image.id == f"sha256:{sha256(CONFIG)}"
@@ -92,6 +98,19 @@ def test_the_image_keeps_its_id(members: Members, tmp_path: Path) -> None:
         packed = (tmp_path / "image/blobs/sha256" / blob.digest.removeprefix("sha256:")).read_bytes()
         assert gzip.decompress(packed) == content
     assert len(list((tmp_path / "image/blobs/sha256").iterdir())) == 4
+
+
+def test_an_empty_layer_is_one_too(tmp_path: Path) -> None:
+    """What WORKDIR leaves with containerd's image store: 32 bytes, shorter than any tar file."""
+    empty = bytes(1024)
+    config = json.dumps({"architecture": "arm64", "os": "linux", "rootfs": {"diff_ids": [f"sha256:{sha256(empty)}"]}})
+    members: Members = [
+        ("blobs/sha256/e", gzip.compress(empty)),
+        ("c.json", config.encode()),
+        ("manifest.json", manifest("c.json", ["blobs/sha256/e"])),
+    ]
+    assert len(gzip.compress(empty)) < 512
+    assert len(write_saved(saved(members), tmp_path / "image", reference="app:1", key="k").layers) == 1
 
 
 def test_a_layer_that_is_there_twice_is_a_link(tmp_path: Path) -> None:
