@@ -13,6 +13,8 @@ readelf binutils
 gcc gcc libc6-dev
 dockerd docker.io
 iptables iptables
+ip iproute2
+pgrep procps
 skopeo skopeo
 umoci umoci
 docker-registry docker-registry
