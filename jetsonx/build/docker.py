@@ -154,7 +154,7 @@ def build_in_docker(plan: DockerPlan, effects: Effects) -> Result:
     except BuildError:  # image.test failed, for one
         shutil.rmtree(plan.out / "image", ignore_errors=True)  # as above
         raise
-    if report is None and done is not None and not is_new:
+    if done is not None and not is_new:
         return replace(outcome, summary=done)
     report = report or _check(plan)
     return replace(outcome, report=report, image=image, summary=_finish(plan, outputs, report, image))

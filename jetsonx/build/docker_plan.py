@@ -58,7 +58,8 @@ def plan_in_docker(
     tag = options.tag or f"{project.name}:{project.version}" + (f"-r{targets[0].release.l4t}" if several else "")
     plans = []
     for machine in parse_platforms(options.platforms):
-        choice, where = _choose(project, targets[0], machine, options, effects)
+        cross = "" if find_toolchain(targets[0], toolchains) else _no_toolchain(targets[0])
+        choice, where = _choose(project, machine, cross, options, effects)
         engine = load_engine(effects.runner, os.environ, context=where.context)
         sysroot = NO_SYSROOT
         if choice.strategy == "cross":
@@ -105,13 +106,12 @@ def parse_platforms(names: Sequence[str]) -> tuple[Machine, ...]:
 
 
 def _choose(
-    project: Project, target: Target, machine: Machine, options: DockerOptions, effects: Effects
+    project: Project, machine: Machine, cross: str, options: DockerOptions, effects: Effects
 ) -> tuple[Choice, DockerOptions]:
-    """The strategy, and the options with the builder and context that it needs."""
+    """The strategy, and the options with the builder and context that it needs; ``cross`` as in :class:`Means`."""
     if machine is WORKSTATION:
         return Choice(strategy="native", why="natively: x86-64 for the workstation"), options
     asked = project.build.strategy
-    cross = "" if find_toolchain(target, load_toolchain_images()) else _no_toolchain(target)
     means = _probe_means(asked, cross, options, effects)
     choice = choose_strategy(asked, means)
     emulated = runs_in_image(project) if choice.strategy == "cross" else ""
