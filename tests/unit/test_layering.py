@@ -52,6 +52,7 @@ LAYERS = (
     "engine",
     "device",
     "build",
+    "deploy",
     "cli",
 )
 # Modules in which everything is computed: they read no file, no environment and no clock.

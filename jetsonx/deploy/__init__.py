@@ -1,0 +1,1 @@
+"""Brings a built image to devices: transfer, switch, rollback."""
