@@ -18,7 +18,20 @@ KVM = "kvm"
 def install_command(qemu: str, *, kernel: Path, initrd: Path, disk: Path, tar: Path) -> Command:
     """Unpack and configure a system on ``disk``. What the guest says is standard output; it switches itself off."""
     # The oldest core has the fewest features to emulate, so it is the quickest.
-    machine = ("-accel", _TCG, "-M", "virt", "-cpu", "cortex-a57", "-smp", "2", "-m", "1024", "-no-reboot", "-nodefaults")
+    machine = (
+        "-accel",
+        _TCG,
+        "-M",
+        "virt",
+        "-cpu",
+        "cortex-a57",
+        "-smp",
+        "2",
+        "-m",
+        "1024",
+        "-no-reboot",
+        "-nodefaults",
+    )
     # A half-made image is thrown away, so nothing has to reach the disk before the end.
     disks = (*_drive(disk, "format=raw,cache=unsafe"), *_drive(tar, "format=raw,readonly=on"))
     quiet = ("-display", "none", "-serial", "stdio", "-net", "none")

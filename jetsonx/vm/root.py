@@ -47,8 +47,10 @@ class Root:
 
         Raises DownloadError for a damaged or hostile package.
         """
-        control = {key: text for key, text in iter_control(io.BytesIO(data), name=name)} if is_recorded else {}
-        conffiles = {line.split()[-1].lstrip("/") for line in control.get("conffiles", b"").decode().splitlines() if line}
+        control = dict(iter_control(io.BytesIO(data), name=name)) if is_recorded else {}
+        conffiles = {
+            line.split()[-1].lstrip("/") for line in control.get("conffiles", b"").decode().splitlines() if line
+        }
         paths, sums = ["/."], {}
         for info, content in iter_deb(io.BytesIO(data), name=name):
             raw = clean_path(info.name, source=name)
