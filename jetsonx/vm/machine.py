@@ -14,6 +14,7 @@ from jetsonx.console import Console, amount
 from jetsonx.errors import DeviceError, HostError
 from jetsonx.rootfs.ssh import ssh_command
 from jetsonx.runner import Command, Completed, Runner
+from jetsonx.vm.acceleration import choose_acceleration
 from jetsonx.vm.disk import Base
 from jetsonx.vm.place import PREFIX, Place, Places, discard
 from jetsonx.vm.qemu import Start, start_command
@@ -108,7 +109,10 @@ def _launch(machine: Machine, tools: Tools) -> None:
     base, place = Base(path=Path(machine.vm.base)), machine.place
     place.control.unlink(missing_ok=True)  # of a QEMU that was killed
     place.console.unlink(missing_ok=True)
-    request = Start(vm=machine.vm, kernel=base.kernel, initrd=base.initrd, folder=place.path)
+    acceleration, why = choose_acceleration(tools.qemu, base.kernel, machine.runner)
+    if why:
+        machine.console.say(f"{machine.name}: {why}")
+    request = Start(vm=machine.vm, kernel=base.kernel, initrd=base.initrd, folder=place.path, acceleration=acceleration)
     done = machine.runner.run(start_command(tools.qemu, request))
     if not done.ok:
         raise HostError(f"QEMU does not start {machine.name}", details=done.tail)

@@ -11,7 +11,7 @@ from jetsonx.vm.wire import LOOPBACK
 
 _CONSOLE = "console=ttyAMA0"
 # TCG emulates each of the guest's processors in a thread of its own.
-_TCG = "tcg,thread=multi"
+TCG = "tcg,thread=multi"
 KVM = "kvm"
 
 
@@ -20,7 +20,7 @@ def install_command(qemu: str, *, kernel: Path, initrd: Path, disk: Path, tar: P
     # The oldest core has the fewest features to emulate, so it is the quickest.
     machine = (
         "-accel",
-        _TCG,
+        TCG,
         "-M",
         "virt",
         "-cpu",
@@ -39,6 +39,13 @@ def install_command(qemu: str, *, kernel: Path, initrd: Path, disk: Path, tar: P
     return Command(argv=(qemu, *machine, "-kernel", str(kernel), "-initrd", str(initrd), *words, *disks, *quiet))
 
 
+def trial_command(qemu: str, kernel: Path) -> Command:
+    """Start a kernel under KVM with no disk: it says its name, and ends for want of one."""
+    machine = ("-accel", KVM, "-M", "virt", "-cpu", "host", "-m", "256", "-nodefaults", "-no-reboot")
+    words = ("-kernel", str(kernel), "-append", f"{_CONSOLE} panic=-1", "-display", "none", "-serial", "stdio")
+    return Command(argv=(qemu, *machine, *words))
+
+
 def _drive(path: Path, options: str) -> tuple[str, str]:
     # A comma ends a value in QEMU's lists; twice it stands for itself.
     return "-drive", f"file={str(path).replace(',', ',,')},if=virtio,{options}"
@@ -55,7 +62,7 @@ class Start:
     kernel: Path
     initrd: Path
     folder: Path
-    acceleration: str = _TCG
+    acceleration: str = TCG
 
 
 def start_command(qemu: str, start: Start) -> Command:
