@@ -17,6 +17,8 @@ from jetsonx.errors import HostError
 
 _PATIENCE_S = 20.0
 LOOPBACK = "127.0.0.1"
+SOCKET_PATH_BYTES = 107
+"""The longest path that a Unix socket may have (unix(7), without the final zero)."""
 
 
 class _Stream(Protocol):
@@ -45,13 +47,35 @@ def is_port_taken(port: int) -> bool:
     return False
 
 
-def answers_ssh(port: int, *, limit_s: float) -> bool:
-    """True when what listens on the port greets as sshd does within ``limit_s``."""
-    try:
-        with socket.create_connection((LOOPBACK, port), timeout=limit_s) as connection:
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False
+class Doorbell:
+    """Waits for sshd's greeting on a port of this host.
+
+    A connection stays open while there is no answer: QEMU takes it before the guest does, and each that is given up
+    costs a guest that is busy starting one more process.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._connection: socket.socket | None = None
+
+    def is_answered(self, *, limit_s: float) -> bool:
+        """True when sshd greets within ``limit_s``."""
+        try:
+            if self._connection is None:
+                self._connection = socket.create_connection((LOOPBACK, self._port), timeout=limit_s)
+            greeting = self._connection.recv(4)
+        except TimeoutError:
+            return False
+        except OSError:
+            greeting = b""
+        self.close()
+        return greeting == b"SSH-"
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def is_served(path: Path) -> bool:

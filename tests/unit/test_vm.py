@@ -329,8 +329,8 @@ def test_packages_are_known_to_dpkg_as_unpacked(unpacked: dict[str, tuple[tarfil
     assert "linux-image" not in status
     assert unpacked["var/lib/dpkg/info/tool:arm64.list"][1] == b"/.\n/lib/x\n/etc\n/etc/tool.conf\n"
     assert unpacked["var/lib/dpkg/info/tool:arm64.postinst"][0].mode == 0o755
-    assert unpacked["var/lib/dpkg/triggers/File"][1] == b"/usr/share/x tool:arm64/noawait\n"
-    assert unpacked["var/lib/dpkg/triggers/ldconfig"][1] == b"tool:arm64\n"
+    assert unpacked["var/lib/dpkg/triggers-after/File"][1] == b"/usr/share/x tool:arm64/noawait\n"
+    assert unpacked["var/lib/dpkg/triggers-after/ldconfig"][1] == b"tool:arm64\n"
 
 
 def test_a_package_that_leads_outside_is_refused() -> None:
