@@ -108,7 +108,7 @@ def _ask_apt(
     if not lacking:
         return ()
     resolved = resolve_packages(apt, lacking, store=effects.store, runner=effects.runner)
-    # What is held needs nothing, so apt may find that the archive's package of the same version is another, and takes it.
+    # What is held needs nothing, so to apt the archive's package of the same version is another, which it may take.
     packages = tuple(each for each in resolved if not dpkg.is_installed(f"{each.name}={each.version}", held))
     effects.console.say(f"image.packages: {len(packages)} packages of {apt.codename}")
     fetch_packages(apt, packages, store=effects.store, runner=effects.runner, console=effects.console)

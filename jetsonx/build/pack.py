@@ -103,4 +103,6 @@ def image_labels(prepared: Prepared, revision: Revision | None) -> dict[str, str
         "org.opencontainers.image.title": project.name,
         "org.opencontainers.image.version": project.version,
     }
+    if prepared.runtime.suite is not None:
+        labels["jetsonx.runtime"] = prepared.runtime.codename
     return labels | ({"org.opencontainers.image.revision": revision.name} if revision else {})

@@ -19,7 +19,7 @@ _SURE_VECTORS = 24
 _RUNTIME = re.compile(r"(libc|libm|libgcc_s|libstdc\+\+|ld-linux-aarch64|libpthread|libdl)\.so\.\d+")
 
 _SVE_VARIANT = "_ZGVs"
-"""How the Vector Function ABI for AArch64 begins the name of a function's SVE form: only SVE code calls it (libmvec)."""
+"""How Arm's vector function ABI begins the name of a function's SVE form, as libmvec has: only SVE code calls it."""
 
 _CRYPTO = re.compile(r"lib(crypto|ssl|gcrypt|gnutls|nettle|hogweed|sodium|mbed\w+)\b")
 _WORDS = {"sve": "SVE", "dotprod": "dot product", "i8mm": "8-bit matrix", "fp16": "half precision", "lrcpc": "LDAPR"}
