@@ -61,6 +61,25 @@ def test_the_image_is_not_older_than_the_device(
     assert [path for path in root.rglob("*") if path.is_symlink() and not path.resolve().is_relative_to(root)] == []
 
 
+def test_packages_of_glibcs_source_follow_it(sample: Callable[[str], Path], jetsonx: Run, tmp_path: Path) -> None:
+    place = sample("vector-add")
+    text = (place / "jetsonx.toml").read_text()
+    (place / "jetsonx.toml").write_text(text.replace("[image]\n", '[image]\npackages = ["locales", "libgomp1"]\n'))
+    built = jetsonx("build", "-t", "orin-nano@39.2", cwd=place)
+    assert built.status == 0, built.err
+    [image] = load_toml((place / "jetsonx.lock").read_text())["image"]
+    versions = {each["name"]: each["version"] for each in image["package"]}
+    assert {name for name, found in versions.items() if found.startswith("2.41-")} == {
+        "locales",
+        "libc-bin",
+        "libc-l10n",
+    }
+    assert versions.keys() - {"locales", "libc-bin", "libc-l10n"} == {"libgomp1", "gcc-12-base"}
+    assert versions["libgomp1"] == versions["gcc-12-base"]
+    root = unpack(place / "out/image", tmp_path / "root")
+    assert version(root, "libc6") == versions["libc-bin"]
+
+
 def test_the_lock_pins_them(sample: Callable[[str], Path], jetsonx: Run) -> None:
     place = sample("vector-add")
     lock = place / "jetsonx.lock"
