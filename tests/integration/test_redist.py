@@ -22,6 +22,7 @@ from tests.integration.redist_server import RedistServer, serve_redist
 from tests.integration.redist_tree import make_tree
 
 CACHE = default_root(os.environ).with_name("jetsonx-tests")
+GROUP = pytest.mark.xdist_group("redist")  # of all tests that use the cache directory in it
 PROGRAM = """\
 #include <cstdio>
 #include <thrust/device_vector.h>
@@ -53,6 +54,8 @@ message(STATUS "CUDAToolkit ${CUDAToolkit_VERSION}")
 add_executable(scale scale.cu)
 target_link_libraries(scale PRIVATE CUDA::nvjpeg)
 """
+
+pytestmark = GROUP
 
 
 @pytest.fixture(scope="session")
