@@ -149,6 +149,7 @@ def _docker_plans(request: Request, project: Project, effects: Effects) -> Itera
             options=request.docker,
             several=len(groups) > 1,
             lock=lock,
+            locked=request.locked,
             effects=effects,
         )
 

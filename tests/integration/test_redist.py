@@ -23,6 +23,7 @@ from tests.integration.redist_tree import make_tree
 from tests.integration.test_image_runtime import check_image, version
 
 CACHE = default_root(os.environ).with_name("jetsonx-tests")
+GROUP = pytest.mark.xdist_group("redist")  # of all tests that use the cache directory in it
 PROGRAM = """\
 #include <cstdio>
 #include <thrust/device_vector.h>
@@ -54,6 +55,8 @@ message(STATUS "CUDAToolkit ${CUDAToolkit_VERSION}")
 add_executable(scale scale.cu)
 target_link_libraries(scale PRIVATE CUDA::nvjpeg)
 """
+
+pytestmark = GROUP
 
 
 @pytest.fixture(scope="session")
