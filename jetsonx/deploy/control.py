@@ -9,11 +9,11 @@ import getpass
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from importlib import resources
 
-from jetsonx.deploy.outcome import Outcome, clean, parse_outcome, read_fields
+from jetsonx.deploy.ask import ask, read_script
+from jetsonx.deploy.outcome import Outcome, parse_outcome, read_fields
 from jetsonx.deploy.request import Kind, Request, render_request
 from jetsonx.deploy.values import Release
 from jetsonx.device.link import Link
@@ -50,16 +50,28 @@ cat "$run/result" """
 
 
 def make_request(
-    kind: Kind, app: str, *, release: Release | None = None, expected: str = "", is_dry_run: bool = False
+    kind: Kind,
+    app: str,
+    *,
+    release: Release | None = None,
+    expected: str = "",
+    about: Mapping[str, str] | None = None,
+    is_dry_run: bool = False,
 ) -> Request:
-    """A new operation of this user, now. For a switch it becomes a line in the histories."""
+    """A new operation of this user, now. ``about``: what a rollback's line of the histories says of its release."""
+    op, who = secrets.token_hex(8), f"{getpass.getuser()}@{socket.gethostname()}"
+    when = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    entry = {"op": op, "kind": kind, "app": app, "who": who, "when": when, **(about or {})}
+    if release is not None:
+        entry |= {"release": release.id, "image": release.image_id, "reference": release.reference}
     return Request(
         kind=kind,
         app=app,
-        op=secrets.token_hex(8),
-        who=f"{getpass.getuser()}@{socket.gethostname()}",
-        when=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        op=op,
+        who=who,
+        when=when,
         release=release,
+        entry=entry if kind in ("switch", "rollback") else None,
         expected=expected,
         is_dry_run=is_dry_run,
     )
@@ -67,9 +79,8 @@ def make_request(
 
 def switch_script(request: Request) -> bytes:
     """All that the device's shell gets. Raises ConfigError for what can be no release."""
-    prelude = resources.files("jetsonx.rootfs").joinpath("script.sh").read_text()
-    here = resources.files("jetsonx.deploy")
-    parts = (here.joinpath(name).read_text() for name in _PARTS)
+    prelude = read_script("jetsonx.rootfs", "script.sh")
+    parts = (read_script("jetsonx.deploy", name) for name in _PARTS)
     return "\n".join([prelude, render_request(request), *parts, "jetsonx_main\n"]).encode()
 
 
@@ -94,7 +105,7 @@ def carry_out(
     mended = _follow(link, mending, on_step, on_trouble, patience_s)
     if mended is not None and not mended.ok:
         return mended
-    return _read(link, request.op, _PLACE + _WATCH, None, on_step) or Outcome(
+    return _read(link, request.op, _PLACE + _WATCH, b"", on_step) or Outcome(
         ending="failed", step="begin", why="it was interrupted before it changed anything"
     )
 
@@ -126,45 +137,24 @@ def _follow(
             time.sleep(pause_s)
 
 
-def _read(link: Link, op: str, text: str, script: bytes | None, on_step: Callable[[str], None]) -> Outcome | None:
-    came = bytearray()
-    with link.session(("sh", "-c", text, "sh", op)) as session:
-        try:
-            left = memoryview(script or b"")
-            while left:
-                left = left[session.stdin.write(left) :]
-            session.stdin.close()
-        except BrokenPipeError:
-            pass  # what ssh says tells why
-        told = 0
-        while data := session.stdout.read(1 << 14):
-            came.extend(data)
-            if len(came) > _MOST_BYTES:
-                raise DeviceError(f"{link.address.host} sends more than {_MOST_BYTES} bytes for a result")
-            told = _tell_steps(came, told, on_step)
-        done = session.end()
-    link.check(done)
-    answer = came.decode("utf-8", "replace")
+def _read(link: Link, op: str, text: str, script: bytes, on_step: Callable[[str], None]) -> Outcome | None:
+    """Its outcome; None when nobody works on it and there is none."""
+    told: list[str] = []  # the result repeats the step
+
+    def tell(line: str) -> None:
+        name, _, value = line.partition("=")
+        if name == "step" and value and "outcome" not in told:
+            on_step(value)
+        told.append(name)
+
+    answer, status = ask(link, ("sh", "-c", text, "sh", op), stdin=script, most_bytes=_MOST_BYTES, on_line=tell)
     if outcome := parse_outcome(answer):
         return outcome
     if ("lost", "yes") in read_fields(answer):
         return None
-    if not done.ok:
+    if status != 0:
         raise DeviceError(
             f"{link.address.host}: the operation could not be begun there",
-            details=done.tail.strip(),
             hint="a POSIX shell, and a home directory that can be written, are needed on the device",
         )
     raise UnreachableError(f"the answer of {link.address.host} was cut off", hint="the link may be weak")
-
-
-def _tell_steps(came: bytearray, told: int, on_step: Callable[[str], None]) -> int:
-    """Say the steps on the whole lines after ``told``; where the next line begins. The result has a step too."""
-    while (end := came.find(b"\n", told)) >= 0:
-        line = came[told:end]
-        if line.startswith(b"outcome="):
-            return len(came) + _MOST_BYTES
-        if line.startswith(b"step=") and len(line) > len(b"step="):
-            on_step(clean(line[len(b"step=") :].decode("utf-8", "replace")))
-        told = end + 1
-    return told

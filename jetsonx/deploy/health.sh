@@ -53,8 +53,10 @@ pass_gate() {
     fi
     # shellcheck disable=SC2086 # five words
     set -- $seen
+    ended=''
+    if [ "$3" != 0 ]; then ended=" with status $3"; fi
     if [ "$1" = running ] && [ "$4" = unhealthy ] && [ "$health" = image ]; then why='its health check says unhealthy' && return 1; fi
-    if [ "$2" != 0 ]; then why="it ended with status $3 and was started again" && return 1; fi
+    if [ "$2" != 0 ]; then why="it ended$ended and was started again" && return 1; fi
     case $1 in
       running) if is_well "$@"; then return 0; fi ;;
       exited | dead) why="it ended with status $3" && return 1 ;;

@@ -60,7 +60,8 @@ def clean(text: str) -> str:
 def parse_outcome(text: str) -> Outcome | None:
     """The result that tell() of common.sh wrote; None when it is not whole."""
     fields: dict[str, list[str]] = {}
-    for name, value in read_fields(text):
+    _, found, result = f"\n{text}".rpartition("\noutcome=")  # steps, and what a profile printed, come before
+    for name, value in read_fields(f"outcome={result}" if found else ""):
         fields.setdefault(name, []).append(value)
 
     def one(name: str) -> str:

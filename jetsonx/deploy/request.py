@@ -51,9 +51,19 @@ class Request:
     is_dry_run: bool = False
 
 
+def is_app(name: str) -> bool:
+    """True when an app, which is a container and an image repository, can be called that."""
+    return (
+        2 <= len(name) <= _MOST_CHARACTERS
+        and bool(_APP.fullmatch(name))
+        and not name.endswith(_OURS)
+        and ".old." not in name
+    )
+
+
 def check_app(app: str) -> None:
-    """Raise ConfigError unless an app, which is a container and an image repository, can be called that."""
-    if not _APP.fullmatch(app) or len(app) > _MOST_CHARACTERS or app.endswith(_OURS) or ".old." in app or len(app) < 2:
+    """Raise ConfigError unless an app can be called that."""
+    if not is_app(app):
         raise ConfigError(
             f"{app!r} cannot be the name of an app on a device",
             hint="two to 63 lower-case letters, digits, and dots, dashes or underscores between them; "

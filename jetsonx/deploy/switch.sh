@@ -96,13 +96,13 @@ roll_back() {
 go_on() {
   if [ "$blue_green" = 1 ]; then
     advance start start_new
-    judge
   else
     advance rename rename_all
     advance stop stop_old
-    advance start start_new
-    judge
+    step=start # not journaled: this is the downtime, and whether it runs can be seen
+    attempt start_new || undo
   fi
+  judge
   settle
 }
 settle() { # the new release is healthy: from here on there is only forwards
@@ -171,7 +171,7 @@ recover() { # as far as the journal of an operation says it came, forwards or ba
   if load_release "$dir"; then
     case $step in
       healthy) if find_new; then settle; fi ;;
-      start | gate)
+      stop | start | gate)
         if find_new && is_running "$new"; then
           judge
           settle
