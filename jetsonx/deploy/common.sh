@@ -45,7 +45,7 @@ attempt() { # "$@": what may be done twice; again when the engine went away mean
   until "$@"; do
     if ! engine_is_there && ! await_engine; then leave; fi
     round=$((round + 1))
-    [ "$round" -lt 3 ] || return 1
+    [ "$round" -lt 2 ] || return 1
   done
 }
 leave() { # the journal stays, and the next operation goes on from it
