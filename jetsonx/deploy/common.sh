@@ -86,8 +86,8 @@ take_lock() {
   tries=0
   until try_lock; do
     tries=$((tries + 1))
-    if holder_lives || [ "$tries" -gt 30 ]; then return 1; fi
-    sleep 1
+    if holder_lives || [ "$tries" -gt 300 ]; then return 1; fi
+    nap
   done
   printf 'pid=%s\nbirth=%s\nboot=%s\nop=%s\nkind=%s\nwho=%s\nwhen=%s\n' \
     "$$" "$(birth $$)" "$(boot_id)" "$op" "$kind" "$who" "$stamp" | put "$home/holder"

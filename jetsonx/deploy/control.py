@@ -42,8 +42,8 @@ was= alone=0
 until [ -e "$run/result" ]; do
   step=$(cat "$run/step" 2>/dev/null)
   if [ "$step" != "$was" ]; then printf 'step=%s\\n' "$step"; was=$step; fi
-  if lives; then alone=0; else alone=$((alone + 1)); fi
-  if [ "$alone" -ge 20 ]; then echo lost=yes; exit; fi
+  if lives; then alone=0; elif [ -e "$run/process" ]; then alone=$((alone + 10)); else alone=$((alone + 1)); fi
+  if [ "$alone" -ge 30 ]; then echo lost=yes; exit; fi
   sleep 0.1 2>/dev/null || sleep 1
 done
 cat "$run/result" """

@@ -125,6 +125,7 @@ retire() { # the old release lies there for a rollback, and nothing starts it
 undo() { # back to the old release, from wherever it is
   if [ "$step" != undo ]; then
     failed_at=$step
+    if [ -z "$why" ]; then why=$(sed -n 's/^Error response from daemon: //p' "$said" 2>/dev/null | tail -n 1); fi
     if [ -z "$why" ]; then why=$(tail -n 1 "$said" 2>/dev/null); fi
   fi
   mark undo
