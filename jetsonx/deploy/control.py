@@ -6,8 +6,8 @@ The device works on by itself: what was sent whole is done once, whatever become
 from __future__ import annotations
 
 import getpass
+import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
@@ -59,7 +59,7 @@ def make_request(
     is_dry_run: bool = False,
 ) -> Request:
     """A new operation of this user, now. ``about``: what a rollback's line of the histories says of its release."""
-    op, who = secrets.token_hex(8), f"{getpass.getuser()}@{socket.gethostname()}"
+    op, who = secrets.token_hex(8), f"{getpass.getuser()}@{os.uname().nodename}"
     when = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     entry = {"op": op, "kind": kind, "app": app, "who": who, "when": when, **(about or {})}
     if release is not None:

@@ -58,7 +58,7 @@ class Site:
             "id": release_id,
             "image_id": self.image,
             "reference": reference,
-            "options": ("--network", "none", *options),
+            "options": options if "--network" in options else ("--network", "none", *options),
             "command": command or SERVE,
             "secrets": secrets or {},
             "health": health or Health(kind="command", command=("true",), timeout_s=15),

@@ -82,7 +82,7 @@ def test_releases_are_switched_and_rolled_back_to(site: Site) -> None:
         ),
         (("no-such-program",), Health(kind="stays", stays_s=1), "executable file not found"),
         ((), Health(kind="command", command=("sleep", "60"), timeout_s=1), "not healthy within 1 s (command)"),
-        ((), Health(kind="http", url="http://127.0.0.1:1/", timeout_s=1, stays_s=0), "not healthy within"),
+        ((), Health(kind="http", url="http://127.0.0.1:1/", timeout_s=1), "not healthy within"),
     ],
     ids=["exits", "crash-loops", "cannot-start", "hangs", "no-answer"],
 )
@@ -123,7 +123,7 @@ def test_health_by_http(site: Site, client: str) -> None:
     health = Health(kind="http", url="http://127.0.0.1:18437/up", timeout_s=15)
     release = site.release("sh", "-c", serve, health=health, options=("--network", "host"))
     assert site.switch(release).ok
-    missing = Health(kind="http", url="http://127.0.0.1:18437/none", timeout_s=1, stays_s=0)
+    missing = Health(kind="http", url="http://127.0.0.1:18437/none", timeout_s=1)
     assert (
         site.switch(site.release("sh", "-c", serve, health=missing, options=("--network", "host"))).ending
         == "rolled-back"

@@ -71,7 +71,7 @@ def state(*lines: str) -> DeviceState:
 def test_the_state_of_a_device() -> None:
     found = state()
     assert [(image.id, image.tags, image.repo_digests) for image in found.images] == [
-        (IMAGE["id"], tuple(IMAGE["tags"]), ())
+        (IMAGE["id"], ("jetsonx/demo:0123456789ab",), ())
     ]
     assert list(found.apps) == ["demo"]
     app = found.apps["demo"]
