@@ -21,6 +21,7 @@ from jetsonx.project.lock import (
     LockedImage,
     LockedLayer,
     LockedPackage,
+    LockedRuntime,
     LockedSysroot,
     LockedWheel,
 )
@@ -57,10 +58,14 @@ def find_pins(
     return None
 
 
-def image_key(project: Project, target: Target, sysroot: Pins) -> str:
-    """Names what a project asks of an image's packages, and of which distribution; like :func:`request_key`."""
+def image_key(project: Project, target: Target, sysroot: Pins, runtime: str = "") -> str:
+    """Names what a project asks of an image's packages, and of which distribution; like :func:`request_key`.
+
+    ``runtime``: codename of the suite that the image's C library is of, "" for the sysroot's.
+    """
     origin = sysroot.origin if sysroot.source == "image" else ""  # paths are each machine's own
     parts = [target.release.l4t, sorted(project.image.packages), sysroot.source, sysroot.suite, origin]
+    parts += [runtime] if runtime else []
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
@@ -125,6 +130,19 @@ def lock_image(lock: Lock, target: Target, key: str, packages: Iterable[Package]
     rows = tuple(_as(LockedPackage, each) for each in packages)
     release = target.release.l4t
     return lock.with_image(release, LockedImage(release=release, key=key, package=rows) if key else None)
+
+
+def find_runtime_pins(lock: Lock | None, target: Target, *, refresh: bool) -> tuple[str, tuple[Package, ...]] | None:
+    """The suite and the packages locked for the image's C and C++ libraries; None when there are none."""
+    entry = lock.runtime_of(target.release.l4t) if lock and not refresh else None
+    return (entry.suite, tuple(_as(Package, each) for each in entry.package)) if entry else None
+
+
+def lock_runtime(lock: Lock, target: Target, suite: str, packages: Iterable[Package]) -> Lock:
+    """The lock with the image's C and C++ libraries; with the suite "" they are the sysroot's own."""
+    rows = tuple(_as(LockedPackage, each) for each in packages)
+    release = target.release.l4t
+    return lock.with_runtime(release, LockedRuntime(release=release, suite=suite, package=rows) if suite else None)
 
 
 def _pins(entry: LockedSysroot) -> Pins:
