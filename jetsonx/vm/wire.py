@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,6 +84,8 @@ def is_served(path: Path) -> bool:
     try:
         with _connected(path):
             return True
+    except TimeoutError:
+        return True  # somebody listens, and is busy
     except OSError:
         return False
 
@@ -125,7 +128,19 @@ def _connected(path: Path) -> Iterator[socket.socket]:
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_PATIENCE_S)
-            connection.connect(f"/proc/self/fd/{folder}/{path.name}")
+            _connect(connection, f"/proc/self/fd/{folder}/{path.name}")
             yield connection
     finally:
         os.close(folder)
+
+
+def _connect(connection: socket.socket, address: str) -> None:
+    """QEMU serves one at a time, and the next ones wait; the kernel says EAGAIN to those for whom there is no room."""
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return connection.connect(address)
+        except BlockingIOError:  # noqa: PERF203 - it waits anyway
+            if time.monotonic() > until:
+                raise TimeoutError(address) from None
+            time.sleep(0.05)
