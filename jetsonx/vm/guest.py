@@ -14,8 +14,8 @@ from jetsonx.toml import load_toml
 class Guest:
     """``packages`` with ``kernel`` and ``busybox`` are asked of apt; of what comes, ``left_out`` is not unpacked.
 
-    ``modules`` are the kernel's drivers for the root file system; ``cpus`` QEMU's processor by SoC, with "other".
-    ``text`` is the file itself: a base image is known by it.
+    ``by_hand`` are configured by setup.sh. ``modules`` are the kernel's drivers for what the machine has; ``cpus`` is
+    QEMU's processor by SoC, with "other". ``text`` is the file itself: a base image is known by it.
     """
 
     suite: str
@@ -23,6 +23,7 @@ class Guest:
     kernel: str
     busybox: str
     left_out: frozenset[str]
+    by_hand: frozenset[str]
     modules: tuple[str, ...]
     cpus: Mapping[str, str]
     text: str
@@ -43,6 +44,7 @@ def load_guest() -> Guest:
         kernel=data["kernel"],
         busybox=data["busybox"],
         left_out=frozenset(data["left_out"]),
+        by_hand=frozenset(data["by_hand"]),
         modules=tuple(data["modules"]),
         cpus=data["cpu"],
         text=text,
