@@ -101,7 +101,7 @@ mark() { # $1: the step that begins now
   step=$1
   for name in step op kind blue_green old old_restart old_running older new dir stopped boot why failed_at entry; do
     eval "printf '%s=%s\n' $name \"\$$name\""
-  done | put "$home/journal"
+  done | put "$home/journal" || return 1
   printf '%s\n' "$step" >"$run/step"
 }
 read_journal() {

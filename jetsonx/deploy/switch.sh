@@ -76,7 +76,7 @@ refuse() { # $1: why; nothing was changed
 switch_release() {
   begin
   older=$before
-  mark create
+  mark create || refuse "the journal cannot be written: $home"
   attempt put_release || undo
   load_release "$dir" || undo
   mark create

@@ -56,6 +56,10 @@ prune_all() {
   sed 's/^would=/removed=/' "$run/more" | put "$run/more"
   prune_releases "$keep"
   for id in $(temporary); do dk rm --force --volumes "$id" >/dev/null 2>>"$said"; done
+  for place in "$state/runs"/*; do # whose operation was killed, before it could take the script away
+    read -r pid born 2>/dev/null <"$place/process" || pid='' born=''
+    if [ "$place" != "$run" ] && { [ -z "$pid" ] || [ "$(birth "$pid")" != "$born" ]; }; then rm -rf "$place"; fi
+  done
   for file in "$state/staging"/*; do
     if [ ! -f "$file" ]; then continue; fi
     if has flock; then flock -n "$file" rm -f "$file"; else rm -f "$file"; fi # one that is being received is locked
