@@ -72,6 +72,7 @@ PURE = {
     "device/judge.py",
     "device/render.py",
     "device/values.py",
+    "dockerfile/pins.py",
     "dockerfile/plan.py",
     "elf/archive.py",
     "elf/cubin.py",
