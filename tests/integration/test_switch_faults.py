@@ -40,6 +40,7 @@ class Daemon:
 
     def start(self) -> None:
         self.killed.unlink()
+        (self.engine.folder / "docker.pid").unlink()  # its process is a child of ours still, and would seem to live
         argv = ["setpriv", "--pdeathsig", "TERM", "dockerd", "--config-file", str(self.engine.folder / "daemon.json")]
         env = {**os.environ, "PATH": f"{self.engine.env['PATH']}:/usr/sbin:/sbin"}
         with (self.engine.folder / "dockerd.log").open("ab") as sink:
