@@ -36,7 +36,7 @@ await_engine() { # a dockerd that is restarted comes back within seconds
   tries=0
   until engine_is_there; do
     tries=$((tries + 1))
-    [ "$tries" -le "${engine_tries:-90}" ] || return 1
+    [ "$tries" -le 60 ] || return 1
     sleep 1
   done
 }

@@ -140,7 +140,9 @@ def test_a_result() -> None:
     outcome = parse_outcome(RESULT)
     assert outcome is not None
     assert (outcome.step, outcome.downtime_s, outcome.log) == ("gate", 1.25, ("last", "words"))
-    with pytest.raises(RolledBackError, match="failed at 'gate': it ended with status 3; the release before runs again"):
+    with pytest.raises(
+        RolledBackError, match="failed at 'gate': it ended with status 3; the release before runs again"
+    ):
         check_outcome(outcome, what="the switch")
     assert parse_outcome(RESULT.removesuffix("end=whole\n")) is None
     assert parse_outcome("outcome=perfect\nend=whole\n") is None
