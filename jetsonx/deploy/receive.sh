@@ -1,26 +1,24 @@
 #!/bin/sh
-# Receives a file on a device without python3: receive.sh SHA256 SIZE TOKEN. The bytes come bare on standard input from
-# where it says `have N`, then it says what the receiver in Python says: busy, have, ack, done, wrong, full, failed.
+# Receives a file on a device without python3: receive.sh SHA256 SIZE TOKEN CHUNK. The bytes come bare on standard
+# input from where it says `have N`, then after each CHUNK of them it says what the receiver in Python
+# says: busy, have, ack, done, wrong, full, failed.
 # Needs coreutils. head reads exactly as many bytes from a pipe as it is told.
-sha=$1 size=$2 token=$3 pid=
+sha=$1 size=$2 token=$3 chunk=$4 pid=
 umask 077
 dir="$HOME/.local/state/jetsonx/staging"
 whole="$dir/$sha" part="$dir/$sha.part" by="$dir/$sha.part.by"
-chunk=1048576
 kept=3
 
-# Go, and give up the turn if we have it.
+# Give up the turn if we have it, and go.
 leave() {
   read -r pid _ 2>/dev/null <"$by"
   [ "$pid" != $$ ] || rm -f "$by"
+  [ -z "$2" ] || echo "$2"
   exit "$1"
 }
 
 # The last words.
-end() {
-  echo "$1"
-  leave "$2"
-}
+end() { leave "$2" "$1"; }
 
 length() { stat -c %s "$part" 2>/dev/null || echo 0; }
 
@@ -87,9 +85,9 @@ while [ "$have" -lt "$size" ]; do
   head -c "$wanted" >>"$part" 2>/dev/null || full "$have"
   sync "$part" 2>/dev/null || sync
   now=$(length)
-  [ "$now" != "$have" ] || leave 1 # the other end is gone
+  [ "$now" != "$have" ] || leave 1 '' # the other end is gone
   have=$now
-  echo "ack $have" || leave 1
+  echo "ack $have" || leave 1 ''
 done
 case $(sha256sum <"$part") in
   "$sha"*) mv "$part" "$whole" && sync && end 'done' 0 ;;
