@@ -36,17 +36,18 @@ has_room() { [ "$(free)" -ge $((size - $1)) ]; }
 
 full() { end "full $(free) $((size - $1))" 1; }
 
-# The process that holds the file, if it is alive and ours.
-is_alive() { tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -q "$sha"; }
+# Whether process $1 is alive and a receiver of $2: its number may be another's by now.
+is_alive() { tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -q "$2"; }
 
 # Only one at a time; a receiver of the same upload, whose link broke, and one that gets nothing any more, make way.
 take_turn() {
   waited=0 before=$(length)
   until ln "$by.$$" "$by" 2>/dev/null; do
-    read -r pid other 2>/dev/null <"$by" || continue
+    pid='' other=''
+    read -r pid other 2>/dev/null <"$by" || [ -e "$by" ] || continue
     [ "$waited" -lt 60 ] || [ "$(length)" != "$before" ] || other=$token
-    if [ "$other" = "$token" ] || ! is_alive "$pid"; then
-      ! is_alive "$pid" || kill -9 -- "-$pid" 2>/dev/null || kill -9 "$pid"
+    if [ "$other" = "$token" ] || ! is_alive "$pid" "$sha"; then
+      ! is_alive "$pid" "$sha" || kill -9 -- "-$pid" 2>/dev/null || kill -9 "$pid"
       rm -f "$by"
       sleep 1 # what it started may still write what it had read
       continue
@@ -62,7 +63,7 @@ take_turn() {
 prune() {
   # shellcheck disable=SC2012 # the names are ours: hexadecimal digits
   (cd "$dir" && ls -t -- *.part) | grep -v "^$sha" | tail -n "+$((kept + 1))" | while read -r old; do
-    { read -r pid _ <"$dir/$old.by" && is_alive "$pid"; } 2>/dev/null || rm -f "$dir/$old" "$dir/$old.by"
+    { read -r pid _ <"$dir/$old.by" && is_alive "$pid" "${old%.part}"; } 2>/dev/null || rm -f "$dir/$old" "$dir/$old.by"
   done
 }
 
