@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import subprocess
@@ -165,6 +166,16 @@ def test_jump_hosts_and_urls_are_ssh_s_own(way: Way) -> None:
     for host in ("far", f"ssh://127.0.0.1:{way.host.port}"):
         with open_link(parse_address(host), runner=Runner(), environ=way.environ) as link:
             assert link.run(["echo", "there"]).stdout == "there\n"
+
+
+def test_odd_names_get_through_unharmed(way: Way, tmp_path: Path) -> None:
+    name = "größe+1.x@y%h~"
+    way.host.config.write_text(way.host.config.read_text().replace("Host jetson", f'Host "{name.rpartition("@")[2]}"'))
+    user = f"{getpass.getuser()}@{name.rpartition('@')[2]}"
+    with open_link(parse_address(user), runner=Runner(), environ=way.environ) as link:
+        words = ["printf", "%s|", "$(touch ran)", "`touch ran`", "a\nb", "", "!!", "~", "*", "\\", "größe"]
+        assert link.run(words).stdout == "|".join([*words[2:], ""]) + "\n"
+    assert not Path("ran").exists()
 
 
 def test_why_there_is_no_link_is_said_as_ever(way: Way) -> None:
