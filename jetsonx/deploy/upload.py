@@ -177,4 +177,4 @@ def _bare(offset: int, data: bytes) -> bytes:
 
 def _last_words(error: UnreachableError) -> str:
     lines = (error.details or "").strip().splitlines()
-    return lines[-1] if lines else error.message
+    return lines[-1] if lines else "it went silent"

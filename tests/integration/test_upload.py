@@ -120,7 +120,7 @@ def parcel(tmp_path: Path) -> Parcel:
 
 
 def test_the_scripts_are_plain_sh(need: Need) -> None:
-    scripts = Path(upload_module.__file__).parent.glob("*.sh")
+    scripts = [Path(upload_module.__file__).with_name(name) for name in ("receive.sh", "jobs.sh")]
     subprocess.run([need("shellcheck"), "--shell=sh", *scripts], check=True)
 
 
