@@ -190,14 +190,15 @@ def test_a_recovery_that_is_killed_is_recovered_too(site: Site) -> None:
     assert site.switch(old).ok
     site.trap("stop", site.kill)
     request = make_request("switch", "demo", release=new)
-    site.link.run(("sh", "-c", "true"))
     thread = threading.Thread(target=lambda: carry_out(site.link, request, patience_s=60))
     thread.start()
     await_true(lambda: not (site.wrapper.parent / "trap").exists())
     site.trap("start", site.kill, first=True)  # of the old release, by the recovery
     thread.join()
-    state = probe_state(site.link).apps["demo"]
-    assert state.unfinished is None or site.do("recover").recovered == "rolled-back"
+    unfinished = probe_state(site.link).apps["demo"].unfinished
+    assert unfinished is not None
+    assert (unfinished.op, unfinished.step) == (request.op, "undo")
+    assert site.do("recover").recovered == "rolled-back"
     site.check_tidy(running=old.id, previous=None)
 
 
