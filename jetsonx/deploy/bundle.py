@@ -199,7 +199,7 @@ class _Maker:
                 members.append((name, len(data), hashlib.sha256(data).hexdigest()))
                 writer.document(data)
             header = {"format": 1, "compression": "xz", "members": members}
-            _write_recipe(out, header, writer.sources(), body)
+            write_recipe(out, header, writer.sources(), body)
         return _total(size for _, size, _ in members), documents.manifest, blobs | dict(need.held)
 
     def _maps(
@@ -284,7 +284,8 @@ def _compressed(layer: LocalLayer) -> Iterator[bytes]:
     yield packer.flush()
 
 
-def _write_recipe(out: IO[bytes], header: object, sources: bytes, body: IO[bytes]) -> None:
+def write_recipe(out: IO[bytes], header: object, sources: bytes, body: IO[bytes]) -> None:
+    """Write a recipe of what a RecipeWriter made; ``body`` is at its end."""
     described = json.dumps(header, separators=(",", ":")).encode()
     out.write(MAGIC + len(described).to_bytes(4, "big") + described)
     size = body.tell() + len(sources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -14,12 +15,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from jetsonx.console import Console
-from jetsonx.deploy.bundle import prepare
+from jetsonx.deploy.bundle import prepare, write_recipe
 from jetsonx.deploy.helper.rebuild import rebuild
 from jetsonx.deploy.helper.recipe import MAGIC, RecipeError, Source
-from jetsonx.deploy.image import LocalImage
+from jetsonx.deploy.image import LocalImage, LocalLayer
 from jetsonx.deploy.kept import Kept
+from jetsonx.deploy.layermap import LayerMap
 from jetsonx.deploy.matching import find_matches
+from jetsonx.deploy.oldtree import OldTree
+from jetsonx.deploy.recipe import RecipeWriter
 from jetsonx.deploy.transfer import Receiver
 from jetsonx.deploy.values import RemoteImage
 from jetsonx.store.cachedir import CacheDir
@@ -70,6 +74,25 @@ def layer_in(archive: bytes, diff_id: str) -> bytes:
         file = tar.extractfile(f"blobs/sha256/{diff_id[7:]}")
         assert file is not None
         return file.read()
+
+
+def directly(folder: Path, old_tar: bytes, new_tar: bytes) -> None:
+    """The same without documents, caches and files that are sent."""
+    layers = []
+    for name, tar in (("old", old_tar), ("new", new_tar)):
+        path = folder / name
+        path.write_bytes(tar)
+        digest = f"sha256:{hashlib.sha256(tar).hexdigest()}"
+        layer = LocalLayer(diff_id=digest, digest=digest, size_bytes=len(tar), compression="none", path=path)
+        layers.append(LayerMap(layer, folder))
+    body, out = io.BytesIO(), io.BytesIO()
+    with contextlib.closing(layers[0]), contextlib.closing(layers[1]):
+        writer = RecipeWriter(OldTree(layers[:1]), body)
+        writer.layer(layers[1])
+    name = f"blobs/sha256/{layers[1].diff_id[7:]}"
+    header = {"format": 1, "compression": "xz", "members": [(name, len(new_tar), layers[1].diff_id[7:])]}
+    write_recipe(out, header, writer.sources(), body)
+    assert layer_in(archive_of(out.getvalue(), merged([old_tar])), layers[1].diff_id) == new_tar
 
 
 def check(folder: Path, old_tar: bytes, new_tar: bytes) -> int:
@@ -123,7 +146,7 @@ def random_tar(members: list[tuple[str, str, bytes, int, int, bool]], form: int)
     return out.getvalue()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(MEMBERS, MEMBERS, FORMATS, FORMATS)
 @example([], [], tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)
 def test_any_layer_comes_out_as_it_was(
@@ -134,10 +157,10 @@ def test_any_layer_comes_out_as_it_was(
     new_form: int,
 ) -> None:
     shared = old[: len(new) // 2] + new
-    check(tmp_path_factory.mktemp("r"), random_tar(old, old_form), random_tar(shared, new_form))
+    directly(tmp_path_factory.mktemp("r"), random_tar(old, old_form), random_tar(shared, new_form))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.binary(min_size=100, max_size=4000), st.lists(st.tuples(st.integers(0, 4000), st.binary(max_size=9)), max_size=9)
 )
@@ -219,9 +242,11 @@ def test_a_truncated_bundle_ends_before_the_archive_does(whole: tuple[bytes, dic
     bundle, files, archive = whole
     for cut in range(len(MAGIC), len(bundle) - 20, 97):
         made, error = produced(bundle[:cut], files)
-        assert error is not None
-        assert error.reason == "damaged"
-        assert b"index.json" not in made[: len(archive)] or len(made) < len(archive) - 1024
+        if error is None:  # cut within the footer: every member's digest was right
+            assert made == archive
+        else:
+            assert error.reason == "damaged"
+            assert len(made) <= len(archive) - 1024
 
 
 def test_a_flipped_byte_ends_it_too_or_changes_nothing(whole: tuple[bytes, dict[bytes, bytes], bytes]) -> None:
