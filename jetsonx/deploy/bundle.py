@@ -287,7 +287,7 @@ def _compressed(layer: LocalLayer) -> Iterator[bytes]:
 def write_recipe(out: IO[bytes], header: object, sources: bytes, body: IO[bytes]) -> None:
     """Write a recipe of what a RecipeWriter made; ``body`` is at its end."""
     described = json.dumps(header, separators=(",", ":")).encode()
-    out.write(MAGIC + len(described).to_bytes(4, "big") + described)
+    out.write(MAGIC + len(described).to_bytes(4, "big") + hashlib.sha256(described).digest() + described)
     size = body.tell() + len(sources)
     preset = next(preset for limit, preset in _PRESETS if size <= limit)
     packer = lzma.LZMACompressor(preset=preset)

@@ -207,6 +207,8 @@ def test_a_killed_helper_leaves_nothing_after_the_next_run(
     while process.poll() is None and not engine_20.docker("ps", "--all", "--quiet").out:
         assert time.monotonic() < until
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
     assert board.load(prepared)["event"] == "loaded"
     remove_images(engine_20)

@@ -21,11 +21,12 @@ _ZEROS = bytes(1 << 16)
 
 def read_header(read: Callable[[int], bytes]) -> Dict[str, Any]:
     """The header of a bundle whose magic was read. Raises RecipeError when there is none."""
-    size = int.from_bytes(read(4), "big")
-    if not 0 < size <= HEADER_MAX:
+    size, sha256 = int.from_bytes(read(4), "big"), read(32)
+    data = read(size) if size <= HEADER_MAX else b""
+    if hashlib.sha256(data).digest() != sha256:
         raise RecipeError("damaged", "the bundle's header is damaged")
     try:
-        header = json.loads(read(size).decode())
+        header = json.loads(data.decode())
         members = header["members"]
         if header["format"] != 1 or not all(len(member) == 3 for member in members):
             raise ValueError("another format")

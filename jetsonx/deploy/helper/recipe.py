@@ -1,6 +1,6 @@
 """The format of a recipe: how the files of an archive are made from files of an earlier image and a few new bytes.
 
-    MAGIC, length (4 bytes), header (JSON), body (one xz or zlib stream)
+    MAGIC, length (4 bytes) and sha256 (32 bytes) of the header, header (JSON), body (one xz or zlib stream)
 
 The header lists the archive's members in order, with size and sha256, and says how the body is compressed. The body
 begins with the sources (files of the old image), then come, member by member, the operations that make its content.
