@@ -32,6 +32,12 @@ _COMMANDS = {
     "binfmt": "binfmt",
     "builder": "builder",
     "device": "device",
+    "status": "status",
+    "logs": "logs",
+    "history": "history",
+    "rollback": "rollback",
+    "stop": "stop",
+    "shell": "shell",
     "explain": "explain",
 }
 _HELP = {
@@ -47,7 +53,13 @@ _HELP = {
     "diff": "Say what changed between two of them.",
     "binfmt": "Let this kernel start AArch64 programs: status, install, remove.",
     "builder": "Build on ARM machines: add, list and remove builder nodes.",
-    "device": "Jetsons by name: add, list, probe and remove them.",
+    "device": "Jetsons by name: add, list, probe, tidy up and remove them.",
+    "status": "Say which release of an app runs on a device, and how well.",
+    "logs": "Print what an app on a device says.",
+    "history": "List what was deployed to a device.",
+    "rollback": "Go back to the release before, which still lies on the device.",
+    "stop": "Stop an app on a device.",
+    "shell": "Open a shell in an app's container on a device.",
     "doctor": "Say what this host can do, what it lacks, and what mends it.",
     "explain": "Say what is known about the failures in a log.",
 }
@@ -95,7 +107,7 @@ def cli(ctx: click.Context, verbose: bool, quiet: bool) -> None:
     A TARGET is MODULE@RELEASE: orin-nano@36.4.3, agx-thor@39.2, agx-orin@jetpack-6.1. `jetsonx targets` lists them.
 
     Exit status: 0 ok, 1 findings, 2 usage or configuration, 3 something missing on this host, 4 download,
-    5 build, 6 device, 70 a bug in jetsonx.
+    5 build, 6 device, 7 rolled back on the device, 70 a bug in jetsonx.
     """
     from jetsonx.cli.context import Context
 

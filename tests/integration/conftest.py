@@ -29,32 +29,26 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 CLI = (sys.executable, "-m", "jetsonx")
 
 
-ENGINES = "engines"
-"""The group of tests that use what there is once on a machine: Docker engines and their images, binfmt_misc."""
-_ENGINE_FIXTURES = {"engine_20", "engine_26", "engine_26_containerd", "arm64", "devel_registry", "root_rights"}
+BUILDS = "builds in engines"
+"""The group of modules that build in Docker engines: they share toolchains there, and the machine's one binfmt_misc."""
+_SHARED = {"arm64", "devel_registry"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of this directory, and say which of them stay together when several workers share them out.
 
-    A module is a group, so that what it builds is built once; all tests that use an engine are one, unless their module
-    says ``xdist_group``. That group takes the longest, so it comes first.
+    A module is a group, so that what it builds is built once; those that build in engines are one, which takes the
+    longest and comes first. A module may say another by ``xdist_group``.
     """
     here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.integration)
-            if item.get_closest_marker("xdist_group") is None:
-                item.add_marker(pytest.mark.xdist_group(ENGINES if _uses_engine(item) else item.path.stem))
-    items.sort(key=lambda item: _group(item) != ENGINES)  # stable: the rest stays as it is
-
-
-def _uses_engine(item: pytest.Item) -> bool:
-    """By its fixtures, or by a parameter that names one."""
-    called = getattr(item, "callspec", None)
-    words = {value for value in called.params.values() if isinstance(value, str)} if called else set()
-    return bool(_ENGINE_FIXTURES & {*getattr(item, "fixturenames", ()), *words})
+    ours = [item for item in items if item.path.is_relative_to(here)]
+    builds = {item.path for item in ours if _SHARED & {*getattr(item, "fixturenames", ())}}
+    for item in ours:
+        item.add_marker(pytest.mark.integration)
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(BUILDS if item.path in builds else item.path.stem))
+    items.sort(key=lambda item: _group(item) != BUILDS)  # stable: the rest stays as it is
 
 
 def _group(item: pytest.Item) -> str | None:

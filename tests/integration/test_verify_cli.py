@@ -14,12 +14,10 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 
-from tests.integration.conftest import ENGINES, SAMPLES, Need, Run
+from tests.integration.conftest import SAMPLES, Need, Run
 from tests.integration.docker_engine import Engine
 
 ORIN = "orin-nano@39.2.0"
-
-pytestmark = pytest.mark.xdist_group(ENGINES)  # what they look at is built once
 
 
 @pytest.fixture(scope="module")
