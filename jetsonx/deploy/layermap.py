@@ -44,6 +44,7 @@ class LayerMap:
         self.members: list[Mapped] = []
         self._digest = hashlib.sha256()
         self._is_trusted = is_trusted
+        self._is_sound = True
         self._offset = layer.offset_bytes
         is_plain = layer.compression == "none"
         path = layer.path if is_plain else folder / f"{layer.diff_id[7:]}.tar"
@@ -88,12 +89,15 @@ class LayerMap:
                 )
                 start = data + stored + -stored % 512
         except DownloadError:
-            for _ in blocks:  # when it is the compressed data that is damaged, this raises again, or the digest tells
+            if not self._is_sound:  # the compressed data is damaged, which is no matter of what a tar may hold
+                raise
+            for _ in blocks:
                 pass
 
     def _passing(self, layer: LocalLayer, copy: int | None) -> Iterator[bytes]:
-        blocks = layer.stored() if layer.compression == "none" else layer.blocks()
-        for block in blocks:
+        self._is_sound = False
+        for block in layer.stored() if layer.compression == "none" else layer.blocks():
+            self._is_sound = True
             self.size_bytes += len(block)
             if not self._is_trusted:
                 self._digest.update(block)
@@ -102,6 +106,8 @@ class LayerMap:
                 while view:
                     view = view[os.write(copy, view) :]
             yield block
+            self._is_sound = False
+        self._is_sound = True
 
 
 def normal(name: bytes) -> bytes:

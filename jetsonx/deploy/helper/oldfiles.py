@@ -29,7 +29,7 @@ class OldFiles:
         self._roots = []  # type: List[bytes]
         self.sources = []  # type: List[Source]
         self._left = []  # type: List[int]
-        self._wanted = {}  # type: Dict[bytes, int]
+        self._wanted = {}  # type: dict[bytes, int]
         self._aside = set()  # type: Any
         self._open = OrderedDict()  # type: OrderedDict[int, _Root]
         self._over = set()  # type: Any
