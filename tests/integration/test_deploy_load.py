@@ -23,7 +23,9 @@ from jetsonx.deploy.kept import Kept
 from jetsonx.deploy.transfer import Method, Receiver
 from jetsonx.deploy.values import RemoteImage
 from jetsonx.store.cachedir import CacheDir
-from tests.integration.docker_engine import Engine
+from tests.integration.conftest import Need
+from tests.integration.docker_engine import Engine, serve_engine
+from tests.integration.registry import serve_registry
 from tests.unit.deploy_images import image_in, tar_of
 
 
@@ -212,3 +214,43 @@ def test_a_killed_helper_leaves_nothing_after_the_next_run(
     process.stdout.close()
     assert board.load(prepared)["event"] == "loaded"
     remove_images(engine_20)
+
+
+def test_with_containerd_a_pulled_base_has_another_name(
+    engine_26_containerd: Engine, tmp_path: Path, releases: Releases, need: Need
+) -> None:
+    """Its blob is the gzip'ed one, which no recipe of plain layers may name: it is sent, and the image is whole."""
+    board = board_of(engine_26_containerd, tmp_path)
+    base = image_in(tmp_path / "base", [tar_of({"etc/base": noise(1, 400_000), "usr/lib/libc.so": noise(2, 300_000)})])
+    need("docker-registry")
+    need("skopeo")
+    with serve_registry(tmp_path / "registry") as registry:
+        registry.push(tmp_path / "base", "base:1")
+        engine_26_containerd.docker("pull", "--platform", "linux/arm64", f"{registry.host}/base:1")
+        assert base.diff_ids[0] == releases.new.diff_ids[0]
+        prepared = board.bring(releases.new, "jetsonx/app:2")
+        assert prepared.plan.sent == releases.new.diff_ids
+        saved = subprocess.run(
+            ["docker", "save", "jetsonx/app:2"],
+            env={**os.environ, **engine_26_containerd.env},
+            capture_output=True,
+            check=True,
+        )
+        assert len(saved.stdout) > releases.new.size_bytes
+        engine_26_containerd.docker("rmi", "--force", f"{registry.host}/base:1")
+    remove_images(engine_26_containerd)
+
+
+def test_a_full_disk_of_the_device_is_said(root_rights: None, tmp_path: Path, releases: Releases) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", str(disk)], check=True)
+    try:
+        with serve_engine("20.10", options={"data-root": str(disk), "storage-driver": "overlay2"}) as engine:
+            board = board_of(engine, tmp_path)
+            said = [board.load(board.prepare(image, "jetsonx/app:1")) for image in (releases.old, releases.new)]
+            assert {"disk"} == {each["reason"] for each in said if each["event"] == "failed"}
+            loaded = sum(each["event"] == "loaded" for each in said)
+            assert len(engine.traces()["tags"]) == min(loaded, 1)
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
