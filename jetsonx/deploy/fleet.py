@@ -25,6 +25,7 @@ class Rollout:
     max_failures: int = 1
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a wave that is none."""
         wave_size(self.wave, of=1)
 
 
@@ -32,7 +33,8 @@ def wave_size(text: str, *, of: int) -> int:
     """How many of ``of`` devices a wave has, at least one. Raises ConfigError for what is neither number nor share."""
     found = _SIZE.fullmatch(text)
     if found is None or (found[2] and int(found[1]) > 100):
-        raise ConfigError(f"--wave {text}: expected a number of devices or a share of them", hint="--wave 5, --wave 25%")
+        message = f"--wave {text}: expected a number of devices or a share of them"
+        raise ConfigError(message, hint="--wave 5 or --wave 25%")
     return max(1, of * int(found[1]) // 100) if found[2] else int(found[1])
 
 

@@ -82,11 +82,8 @@ class Registry:
                 named = list(known.values())
                 if not named:
                     raise ConfigError("there are no devices by name", hint="jetsonx device add NAME USER@HOST")
-            if named:
-                found |= {each.name: (each.name, parse_machine_address(each.address, what="a device")) for each in named}
-                continue
-            name, address = self.find(word)
-            found.setdefault(name or str(address), (name, address))
+            for name, address in map(self.find, [each.name for each in named] or [word]):
+                found.setdefault(name or str(address), (name, address))
         return tuple(found.values())
 
     def add(self, device: Named) -> None:

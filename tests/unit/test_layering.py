@@ -66,6 +66,7 @@ PURE = {
     "deploy/options.py",
     "deploy/plan.py",
     "deploy/preflight.py",
+    "deploy/summary.py",
     "device/answer.py",
     "device/identify.py",
     "device/judge.py",
