@@ -167,7 +167,12 @@ def _switch_in_waves(jobs: Sequence[_Job], shop: Shop) -> None:
             for job in wave:
                 job.end("skipped", f"{failed} failed before its turn; the image is there, and the old release runs on")
             continue
-        _side_by_side(lambda job, _: _switch(job, shop), wave, shop.order.jobs)
+        try:
+            _side_by_side(lambda job, _: _switch(job, shop), wave, shop.order.jobs)
+        except KeyboardInterrupt:
+            for job in (job for job in wave if job.result.status == "skipped"):
+                job.console.err(f"the switch of {job.result.title} goes on there; jetsonx status says how it ended")
+            raise
 
 
 def _switch(job: _Job, shop: Shop) -> None:
