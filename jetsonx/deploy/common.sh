@@ -6,7 +6,7 @@ home=$state/apps/$app
 run=$state/runs/$op
 said=$run/said
 old='' new='' older='' old_restart=no old_running=0 dir='' stopped='' started='' why='' step='' recovered='' fault=''
-started_again='' failed_at='' old_stop='' history='' boot='' began=''
+started_again='' failed_at='' old_stop='' history='' boot='' began='' nested=0
 has() { command -v "$1" >/dev/null 2>&1; }
 nap() { sleep 0.2 2>/dev/null || sleep 1; }
 boot_id() { cat /proc/sys/kernel/random/boot_id 2>/dev/null; }
@@ -36,7 +36,7 @@ await_engine() { # a dockerd that is restarted comes back within seconds
   tries=0
   until engine_is_there; do
     tries=$((tries + 1))
-    [ "$tries" -le "${engine_tries:-90}" ] || return 1
+    [ "$tries" -le 60 ] || return 1
     sleep 1
   done
 }
@@ -50,8 +50,7 @@ attempt() { # "$@": what may be done twice; again when the engine went away mean
 }
 leave() { # the journal stays, and the next operation goes on from it
   fault="the engine of the device went away and did not come back"
-  tell unfinished
-  exit 1
+  finish unfinished
 }
 exists() { [ -n "$1" ] && dk inspect --type container --format x "$1" >/dev/null 2>&1; }
 field() { dk inspect --type container --format "$2" "$1" 2>/dev/null; }
@@ -86,19 +85,23 @@ take_lock() {
   tries=0
   until try_lock; do
     tries=$((tries + 1))
-    if holder_lives || [ "$tries" -gt 30 ]; then return 1; fi
-    sleep 1
+    if holder_lives || [ "$tries" -gt 300 ]; then return 1; fi
+    nap
   done
   printf 'pid=%s\nbirth=%s\nboot=%s\nop=%s\nkind=%s\nwho=%s\nwhen=%s\n' \
     "$$" "$(birth $$)" "$(boot_id)" "$op" "$kind" "$who" "$stamp" | put "$home/holder"
 }
-drop_lock() { rm -f "$home/holder" "$home/lock.by"; }
+drop_lock() {
+  trap - EXIT
+  rm -f "$home/holder" "$home/lock.by"
+  exec 9>&-
+}
 
 mark() { # $1: the step that begins now
   step=$1
   for name in step op kind blue_green old old_restart old_running older new dir stopped boot why failed_at entry; do
     eval "printf '%s=%s\n' $name \"\$$name\""
-  done | put "$home/journal"
+  done | put "$home/journal" || return 1
   printf '%s\n' "$step" >"$run/step"
 }
 read_journal() {
@@ -128,7 +131,13 @@ tell() { # $1: outcome; the result, for whoever asks
     case $1 in rolled-back | failed) if [ -e "$run/log" ]; then sed 's/^/log=/' "$run/log"; fi ;; esac
     if [ -s "$said" ]; then tail -c 4096 "$said" | tail -n 10 | sed 's/^/said=/'; fi
     printf 'end=whole\n'
-  } | put "$run/result"
+  } | put "$run/outcome"
+}
+finish() { # $1: outcome; who reads it may begin the next operation at once
+  tell "$1"
+  if [ "$nested" = 0 ]; then drop_lock; fi
+  mv "$run/outcome" "$run/result"
+  exit 0
 }
 record() { # $1: outcome; once for each operation, whoever carries it to its end
   [ -n "$entry" ] || return 0
@@ -140,7 +149,7 @@ record() { # $1: outcome; once for each operation, whoever carries it to its end
 }
 end() { # $1: outcome
   record "$1"
-  tell "$1"
+  tell "$1" # before the journal goes, so that one or the other is there
   rm -f "$home/journal"
-  exit 0
+  finish "$1"
 }

@@ -6,8 +6,8 @@ The device works on by itself: what was sent whole is done once, whatever become
 from __future__ import annotations
 
 import getpass
+import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
@@ -42,8 +42,11 @@ was= alone=0
 until [ -e "$run/result" ]; do
   step=$(cat "$run/step" 2>/dev/null)
   if [ "$step" != "$was" ]; then printf 'step=%s\\n' "$step"; was=$step; fi
-  if lives; then alone=0; else alone=$((alone + 1)); fi
-  if [ "$alone" -ge 20 ]; then echo lost=yes; exit; fi
+  if lives; then alone=0; elif [ -e "$run/process" ]; then alone=$((alone + 10)); else alone=$((alone + 1)); fi
+  if [ "$alone" -ge 30 ]; then
+    if [ -e "$run/outcome" ] && [ ! -e "$run/result" ]; then exec cat "$run/outcome"; fi # all but the rename was done
+    if [ ! -e "$run/result" ]; then echo lost=yes; exit; fi
+  fi
   sleep 0.1 2>/dev/null || sleep 1
 done
 cat "$run/result" """
@@ -59,7 +62,7 @@ def make_request(
     is_dry_run: bool = False,
 ) -> Request:
     """A new operation of this user, now. ``about``: what a rollback's line of the histories says of its release."""
-    op, who = secrets.token_hex(8), f"{getpass.getuser()}@{socket.gethostname()}"
+    op, who = secrets.token_hex(8), f"{getpass.getuser()}@{os.uname().nodename}"
     when = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     entry = {"op": op, "kind": kind, "app": app, "who": who, "when": when, **(about or {})}
     if release is not None:

@@ -133,7 +133,7 @@ def render_release(release: Release) -> str:
         "health": health.kind,
         "health_url": health.url,
         "health_stays": health.stays_s,
-        "health_timeout": max(health.timeout_s, health.stays_s + 5 if health.kind != "image" else 1),
+        "health_timeout": max(health.timeout_s, health.stays_s + 5 if health.kind == "stays" else 1),
     }
     words = (*release.options, *_label_words(release), release.image_id, *release.command)
     lines = [f"{name}={_quote(str(value))}\n" for name, value in values.items()]

@@ -76,7 +76,7 @@ refuse() { # $1: why; nothing was changed
 switch_release() {
   begin
   older=$before
-  mark create
+  mark create || refuse "the journal cannot be written: $home"
   attempt put_release || undo
   load_release "$dir" || undo
   mark create
@@ -125,6 +125,7 @@ retire() { # the old release lies there for a rollback, and nothing starts it
 undo() { # back to the old release, from wherever it is
   if [ "$step" != undo ]; then
     failed_at=$step
+    if [ -z "$why" ]; then why=$(sed -n 's/^Error response from daemon: //p' "$said" 2>/dev/null | tail -n 1); fi
     if [ -z "$why" ]; then why=$(tail -n 1 "$said" 2>/dev/null); fi
   fi
   mark undo
@@ -166,6 +167,7 @@ bring_old_back() { # it starts first, its name can wait
 
 recover() { # as far as the journal of an operation says it came, forwards or back
   read_journal
+  nested=1
   run=$state/runs/$op said=$state/runs/$op/said history=''
   mkdir -p "$run"
   if load_release "$dir"; then
@@ -188,8 +190,7 @@ recover_first() { # says what became of it in `recovered`
   (recover)
   if [ -e "$home/journal" ]; then
     fault="an operation that was interrupted could not be brought to its end yet"
-    tell unfinished
-    exit 1
+    finish unfinished
   fi
   recovered=$(sed -n 's/^outcome=//p' "$state/runs/$unfinished/result")
   before_it=$(sed -n 's/^history=//p' "$state/runs/$unfinished/result")

@@ -56,6 +56,10 @@ prune_all() {
   sed 's/^would=/removed=/' "$run/more" | put "$run/more"
   prune_releases "$keep"
   for id in $(temporary); do dk rm --force --volumes "$id" >/dev/null 2>>"$said"; done
+  for place in "$state/runs"/*; do # whose operation was killed, before it could take the script away
+    read -r pid born 2>/dev/null <"$place/process" || pid='' born=''
+    if [ "$place" != "$run" ] && { [ -z "$pid" ] || [ "$(birth "$pid")" != "$born" ]; }; then rm -rf "$place"; fi
+  done
   for file in "$state/staging"/*; do
     if [ ! -f "$file" ]; then continue; fi
     if has flock; then flock -n "$file" rm -f "$file"; else rm -f "$file"; fi # one that is being received is locked
@@ -79,13 +83,13 @@ jetsonx_main() {
   if ! take_lock; then
     fault="$(held_by who) has been at it since $(held_by when) ($(held_by kind))"
     tell busy
-    exit 1
+    mv "$run/outcome" "$run/result"
+    exit 0
   fi
   trap drop_lock EXIT
   done_before=$(grep -F "\"op\": \"$op\"" "$home/history.jsonl" 2>/dev/null | sed -n 's/.*, "outcome": "\([a-z-]*\)".*/\1/p')
   if [ -n "$done_before" ]; then # it was sent again long after, when its result was cleared away
-    tell "$done_before"
-    exit 0
+    finish "$done_before"
   fi
   find_engine
   engine_is_there || await_engine || leave

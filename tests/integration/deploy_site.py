@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 import time
@@ -57,10 +58,10 @@ class Site:
             "id": release_id,
             "image_id": self.image,
             "reference": reference,
-            "options": ("--network", "none", *options),
+            "options": options if "--network" in options else ("--network", "none", *options),
             "command": command or SERVE,
             "secrets": secrets or {},
-            "health": health or Health(kind="stays", stays_s=1, timeout_s=15),
+            "health": health or Health(kind="command", command=("true",), timeout_s=15),
             "stop_timeout_s": 3,
             **more,
         }
@@ -117,6 +118,27 @@ class Site:
         assert kept == {release for release, _ in expected.values()}
         assert not list(self.state.rglob("*.part"))
 
+    def hide(self, name: str) -> None:
+        """A program that the device does not have: `command -v` finds nothing in a PATH of links to all others."""
+        (self.wrapper.parent / "programs" / name).unlink(missing_ok=True)
+
+    def trap(self, words: str, action: str, *, first: bool = False) -> None:
+        """Let the device's docker do ``action`` (sh) once, after it did what begins with ``words``, or ``first``."""
+        flag = self.wrapper.parent / "trap"
+        flag.touch()
+        real = shutil.which("docker", path=self.engine.env["PATH"])
+        done = "" if first else f'{real} "$@"; status=$?'
+        self.shim(
+            "docker",
+            f'case "$* " in "{words} "*) if rm {flag} 2>/dev/null; then\n{done}\n{action}\n'
+            f'exit ${{status:-1}}; fi ;; esac\nexec {real} "$@"',
+        )
+
+    @property
+    def kill(self) -> str:
+        """For a trap: the script that holds the lock is gone, as by a power cut."""
+        return f"pid=$(sed -n s/^pid=//p {self.app_dir()}/holder); kill -9 -$pid; kill -9 $pid"
+
     def clear(self) -> None:
         """No containers, no state, no shims."""
         left = self.engine.docker("ps", "-aq").out.split()
@@ -129,6 +151,16 @@ class Site:
         subprocess.run(["rm", "-rf", self.state], check=True)
         for shim in self.wrapper.iterdir():
             shim.unlink()
+        link_programs(self.wrapper.parent / "programs")
+
+
+def link_programs(folder: Path) -> None:
+    """All programs of this machine, so that single ones can be taken away."""
+    folder.mkdir(exist_ok=True)
+    for place in ("/usr/sbin", "/usr/bin", "/bin"):
+        for program in Path(place).iterdir():
+            with contextlib.suppress(FileExistsError):
+                (folder / program.name).symlink_to(program)
 
 
 def import_busybox(engine: Engine, busybox: str) -> str:
@@ -149,10 +181,11 @@ def serve_deploy_site(tmp: Path, engine: Engine, busybox: str) -> Iterator[Site]
     home, wrapper = tmp / "home", tmp / "bin"
     home.mkdir(parents=True)
     wrapper.mkdir()
+    link_programs(tmp / "programs")
     there = {
         "HOME": str(home),
         "DOCKER_HOST": f"unix://{engine.socket}",
-        "PATH": f"{wrapper}:{engine.env['PATH']}:/usr/sbin:/usr/bin:/bin",
+        "PATH": f"{wrapper}:{engine.folder}/bin:{tmp}/programs",
     }
     with serve_ssh(tmp / "ssh", environ=there) as host:
         env = {
