@@ -34,8 +34,10 @@ def render(service: Service, kind: Kind) -> str:
 
 def _compose(service: Service) -> Mapping[str, Value]:
     """A compose file. Compose replaces $NAME in every text: a dollar sign is doubled."""
+    is_plain = ":" not in service.storage
     volumes: list[Value] = [
-        {"type": "bind", "source": service.storage, "target": _STORAGE, "bind": {"create_host_path": True}}
+        # Compose passes a directory that it may make on as SOURCE:TARGET, in which no further colon can stand.
+        {"type": "bind", "source": service.storage, "target": _STORAGE, "bind": {"create_host_path": is_plain}}
         if service.is_stored_in_directory
         else {"type": "volume", "source": service.storage, "target": _STORAGE}
     ]

@@ -79,7 +79,7 @@ def test_compose_starts_it_as_asked(
     engine_26: Engine, stand_in: str, compose: None, jetsonx: Run, disk: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "it's $HOME: #1"
-    folder.mkdir()
+    (folder / "storage").mkdir(parents=True)
     boot = disk.rename(folder / 'no suffix, "but" a comma')
     file = folder / "compose.yaml"
     ran = jetsonx(
