@@ -49,7 +49,7 @@ _HELP = {
     "binfmt": "Let this kernel start AArch64 programs: status, install, remove.",
     "builder": "Build on ARM machines: add, list and remove builder nodes.",
     "device": "Jetsons by name: add, list, probe and remove them.",
-    "vm": "Virtual machines: in a container, and as a wall around a Docker engine.",
+    "vm": "Virtual Jetsons under QEMU, machines in containers, and engines behind a VM's wall.",
     "doctor": "Say what this host can do, what it lacks, and what mends it.",
     "explain": "Say what is known about the failures in a log.",
 }

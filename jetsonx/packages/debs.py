@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from jetsonx.catalog import Suite, Target, load_catalog, rank_suites
 from jetsonx.effects import Effects
@@ -56,6 +57,14 @@ def resolve_debs(
 def suite_distribution() -> str:
     """The distribution whose suites are looked for: this host's, or any ("") when the user names a mirror."""
     return "" if _mirror() else load_host().distribution
+
+
+class _HasArch(Protocol):
+    """What packages are for."""
+
+    @property
+    def debian_arch(self) -> str:
+        """As Debian names it: "arm64"."""
 
 
 def fit(suite: Suite, target: Target) -> str:
@@ -131,7 +140,7 @@ def read_deb(deb: Package, paths: Mapping[str, Path], effects: Effects) -> bytes
     return data
 
 
-def suite_lists(suite: Suite, target: Target, effects: Effects, status: bytes = b"") -> Apt:
+def suite_lists(suite: Suite, target: _HasArch, effects: Effects, status: bytes = b"") -> Apt:
     """apt with the package lists of a suite; ``status`` is what dpkg says is installed already."""
     host, override = load_host(), _mirror()
     if host.distribution == "ubuntu" and not host.ports_uri and not override:

@@ -1,0 +1,8 @@
+"""``jetsonx vm engine``."""
+
+import click
+
+
+@click.group("engine")
+def command() -> None:
+    """Engines."""

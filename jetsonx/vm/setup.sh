@@ -1,0 +1,29 @@
+#!/bin/sh
+# Run once inside a new base image, as root on its own processor: what maintainer scripts and an administrator would do.
+set -eu
+export PATH=/usr/sbin:/usr/bin HOME=/root LC_ALL=C DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
+mkdir -p /run/lock
+cp /usr/share/base-passwd/passwd.master /etc/passwd
+cp /usr/share/base-passwd/group.master /etc/group
+printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d # nothing is to be started in here
+chmod 755 /usr/sbin/policy-rc.d
+ldconfig
+for script in /var/lib/dpkg/info/*.preinst; do
+  package=${script##*/}
+  package=${package%.preinst}
+  DPKG_MAINTSCRIPT_PACKAGE=${package%:*} DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_ARCH="$(dpkg --print-architecture)" DPKG_ROOT='' \
+    "$script" install </dev/null || echo "jetsonx: $package: its preinst said $?"
+done
+dpkg --configure --pending </dev/null
+depmod "$(ls /lib/modules)"
+rm -f /usr/sbin/policy-rc.d /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id
+: >/etc/machine-id # made anew by systemd in each machine
+useradd --create-home --shell /bin/bash --groups docker,sudo,video,render jetson
+printf 'jetson ALL=(ALL) NOPASSWD: ALL\n' >/etc/sudoers.d/jetson
+chmod 440 /etc/sudoers.d/jetson
+install -d -m 700 -o jetson -g jetson /home/jetson/.ssh
+systemctl -q enable systemd-networkd.service ssh.service docker.service jetsonx-grow.service
+systemctl -q mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
+  systemd-networkd-wait-online.service

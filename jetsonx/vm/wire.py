@@ -1,0 +1,99 @@
+"""What goes over sockets of this host: QEMU's control socket (QMP), and the port where a guest's sshd answers.
+
+QMP is QEMU's own protocol (docs/interop/qmp-spec.rst): a greeting, `qmp_capabilities`, then a command and its answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from jetsonx.errors import HostError
+
+_PATIENCE_S = 20.0
+LOOPBACK = "127.0.0.1"
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        return int(listener.getsockname()[1])
+
+
+def is_port_taken(port: int) -> bool:
+    """True when a program of this host listens there."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, port))
+        except OSError:
+            return True
+    return False
+
+
+def answers_ssh(port: int, *, limit_s: float) -> bool:
+    """True when what listens on the port greets as sshd does within ``limit_s``."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=limit_s) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def is_served(path: Path) -> bool:
+    """True when a QEMU listens on the control socket: the machine runs."""
+    try:
+        with _connected(path):
+            return True
+    except OSError:
+        return False
+
+
+def ask_qemu(path: Path, command: str, arguments: Mapping[str, Any] | None = None) -> object:
+    """Have QEMU carry out a QMP command; its answer. Raises HostError when QEMU is not there or refuses."""
+    try:
+        with _connected(path) as connection, connection.makefile("rwb") as stream:
+            _answer(stream, {})
+            _answer(stream, {"execute": "qmp_capabilities"})
+            return _answer(stream, {"execute": command, "arguments": dict(arguments or {})})
+    except (OSError, ValueError) as error:
+        raise HostError(f"QEMU does not answer at {path}: {error}") from None
+
+
+def end_qemu(path: Path) -> None:
+    """The power cut: QEMU ends now, whatever the guest is doing. One that is gone already is well."""
+    with contextlib.suppress(HostError):  # it may close the socket before it has answered
+        ask_qemu(path, "quit")
+
+
+def _answer(stream: IO[bytes], question: Mapping[str, Any]) -> object:
+    """Ask, and read what comes until it is the answer: events come in between."""
+    if question:
+        stream.write(json.dumps(question).encode() + b"\n")
+        stream.flush()
+    while line := stream.readline():
+        said = json.loads(line)
+        if "error" in said:
+            raise HostError(f"QEMU refused {question.get('execute')}: {said['error'].get('desc')}")
+        if "return" in said or "QMP" in said:
+            return said.get("return")
+    raise OSError("it closed the connection")
+
+
+@contextlib.contextmanager
+def _connected(path: Path) -> Iterator[socket.socket]:
+    """A connection by way of the directory's descriptor: a socket's own path may have no more than 107 bytes."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_PATIENCE_S)
+            connection.connect(f"/proc/self/fd/{folder}/{path.name}")
+            yield connection
+    finally:
+        os.close(folder)
