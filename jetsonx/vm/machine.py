@@ -142,6 +142,14 @@ def _poll(machine: Machine, until: float, told: _Progress, is_there: Callable[[]
         time.sleep(_STEP_S)
 
 
+def is_let_in(machine: Machine, *words: str) -> bool:
+    """True when the guest lets us in and ``words`` succeed there."""
+    try:
+        return machine.ssh(*words, limit_s=20).ok
+    except HostError:
+        return False
+
+
 class _Progress:
     """Tells of the guest's milestones, each once, from what it writes on its console."""
 
