@@ -15,6 +15,9 @@ dockerd docker.io
 iptables iptables
 ip iproute2
 pgrep procps
+qemu-system-aarch64 qemu-system-arm
+qemu-img qemu-utils
+mke2fs e2fsprogs
 skopeo skopeo
 umoci umoci
 docker-registry docker-registry

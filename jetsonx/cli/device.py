@@ -64,10 +64,9 @@ def add(obj: Context, name: str, address: str, accepted: tuple[str, ...], no_pro
     name with the same address is asked and kept anew.
     """
     from jetsonx.device.registry import Named, check_free, check_name, open_registry
-    from jetsonx.rootfs.ssh import parse_machine_address
 
     registry = open_registry(os.environ)
-    place = parse_machine_address(address, what="a device")
+    place = registry.address(address)
     check_name(name)
     check_free(registry.load(), name, str(place))
     if no_probe:
@@ -120,7 +119,7 @@ def _reach(obj: Context, address: Address, accepted: tuple[str, ...], timeout_s:
 
 
 @command.command()
-@click.argument("device", metavar="NAME|USER@HOST")
+@click.argument("device", metavar="NAME|USER@HOST|vm:NAME")
 @options.as_json
 @_limit
 @click.pass_obj

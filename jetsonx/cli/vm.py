@@ -2,167 +2,64 @@
 
 from __future__ import annotations
 
-import json
-import os
-from typing import TYPE_CHECKING
+import importlib
 
 import click
 
-from jetsonx.cli import options, vm_compose, vm_engine
-from jetsonx.cli.context import Context
+# Subcommand -> module of this package and the command's name in it, imported when used: start-up time counts.
+_COMMANDS = {
+    "create": ("vm_machines", "create"),
+    "start": ("vm_machines", "start"),
+    "stop": ("vm_machines", "stop"),
+    "list": ("vm_machines", "list_machines"),
+    "ssh": ("vm_machines", "ssh"),
+    "logs": ("vm_machines", "logs"),
+    "snapshot": ("vm_machines", "snapshot"),
+    "restore": ("vm_machines", "restore"),
+    "fault": ("vm_machines", "fault"),
+    "remove": ("vm_machines", "remove"),
+    "compose": ("vm_compose", "command"),
+    "engine": ("vm_engine", "command"),
+}
+_HELP = {
+    "create": "Make a virtual Jetson.",
+    "start": "Start it, and return when it lets us in.",
+    "stop": "Shut it down.",
+    "list": "List the virtual Jetsons and say which of them run.",
+    "ssh": "Log in, or run a command there.",
+    "logs": "Print what it said on its console.",
+    "snapshot": "Keep its disk as it is now.",
+    "restore": "Put its disk back to a snapshot.",
+    "fault": "Let something go wrong with it: link, power, disk.",
+    "remove": "Take it away.",
+    "compose": "Write a compose file, docker run or Kubernetes manifest for QEMU in a container.",
+    "engine": "Docker engines behind a virtual machine's wall: create, list, start and remove them.",
+}
 
-if TYPE_CHECKING:
-    from jetsonx.vm.machine import Machine
-    from jetsonx.vm.place import Places
+
+class _Commands(click.Group):
+    """Knows the commands by name without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(f"jetsonx.cli.{module}"), name)
+        assert isinstance(command, click.Command)  # noqa: S101 - a mistake of ours, caught by the tests
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _HELP[name]) for name in _COMMANDS])
 
 
-@click.group("vm")
+@click.group("vm", cls=_Commands)
 def command() -> None:
     """Virtual Jetsons: real arm64 machines under QEMU, with sshd and Docker, and without a GPU.
 
     A started one is a device by name, vm:NAME, wherever a device is named. No root, no KVM and no emulator registered
     in the kernel are needed.
     """
-
-
-def _find(obj: Context, name: str) -> tuple[Machine, Places]:
-    from jetsonx.vm.machine import Machine
-    from jetsonx.vm.place import open_places
-
-    places = open_places(os.environ)
-    place, vm = places.load(name)
-    return Machine(vm=vm, place=place, runner=obj.runner, console=obj.console), places
-
-
-@command.command()
-@click.argument("name")
-@click.option("-t", "--target", default="orin-nano@36.4.3", show_default=True, help="What it says that it is.")
-@click.option("--memory", "memory_mib", type=int, default=2048, show_default=True, metavar="MIB", help="Its memory.")
-@click.option("--cpus", type=int, default=2, show_default=True, help="Its processors.")
-@click.option("--disk", "disk_gib", type=int, default=16, show_default=True, metavar="GIB", help="Its disk, at most.")
-@click.option(
-    "--port", type=click.IntRange(1, 65535), help="Where its sshd answers on 127.0.0.1.  [default: a free one]"
-)
-@options.offline
-@click.pass_obj
-def create(
-    obj: Context, name: str, target: str, memory_mib: int, cpus: int, disk_gib: int, port: int | None, offline: bool
-) -> None:
-    """Make a virtual Jetson called NAME.
-
-    The first one takes minutes: its disk is made from Debian packages. Those after it are overlays over the same image.
-    """
-    from jetsonx.catalog import load_catalog, resolve_target
-    from jetsonx.vm.make import Wish, create_vm
-    from jetsonx.vm.place import open_places
-    from jetsonx.vm.tools import find_tools
-
-    wish = Wish(
-        name=name,
-        target=resolve_target(load_catalog(), target),
-        memory_mib=memory_mib,
-        cpus=cpus,
-        disk_gib=disk_gib,
-        port=port or 0,
-    )
-    vm = create_vm(wish, find_tools(), open_places(os.environ), obj.effects(offline=offline))
-    obj.console.out(f"created vm:{vm.name}: {vm.target} as {vm.cpu}, port {vm.port}")
-    obj.console.say(f"start it: jetsonx vm start {vm.name}")
-
-
-@command.command()
-@click.argument("name")
-@click.option(
-    "--timeout",
-    "limit_s",
-    type=click.FloatRange(min=1, max=3600),
-    default=300.0,
-    show_default=True,
-    help="Seconds to wait for it.",
-)
-@click.option("--docker", "needs_docker", is_flag=True, help="Wait for its Docker engine too.")
-@click.pass_obj
-def start(obj: Context, name: str, limit_s: float, needs_docker: bool) -> None:
-    """Start the machine NAME, and return when it lets us in. It goes on in the background."""
-    from jetsonx.vm.hardware import KINDS
-    from jetsonx.vm.machine import start as start_machine
-    from jetsonx.vm.tools import find_tools
-
-    machine, places = _find(obj, name)
-    tools = find_tools(KINDS[machine.vm.arch])
-    seconds = start_machine(machine, tools, places, limit_s=limit_s, needs_docker=needs_docker)
-    how = f"runs, {seconds:.0f} s after its start" if seconds else "runs already"
-    obj.console.out(f"{machine.name} {how}: jetsonx vm ssh {machine.vm.name}")
-
-
-@command.command()
-@click.argument("name")
-@click.option(
-    "--timeout",
-    "limit_s",
-    type=click.FloatRange(min=0, max=3600),
-    default=60.0,
-    show_default=True,
-    help="Seconds until its power is cut.",
-)
-@click.pass_obj
-def stop(obj: Context, name: str, limit_s: float) -> None:
-    """Shut the machine NAME down."""
-    from jetsonx.vm.machine import stop as stop_machine
-
-    machine, places = _find(obj, name)
-    ran = stop_machine(machine, places, limit_s=limit_s)
-    obj.console.out(f"{machine.name} {'is stopped' if ran else 'did not run'}")
-
-
-@command.command("list")
-@options.as_json
-@click.pass_obj
-def list_machines(obj: Context, as_json: bool) -> None:
-    """List the machines and say which of them run."""
-    from jetsonx.vm.place import open_places
-    from jetsonx.vm.render import render_rows, rows_json
-
-    places = open_places(os.environ)
-    rows = [(vm, place.is_running, place.disk_bytes) for place, vm in map(places.load, places.names())]
-    for line in [json.dumps(rows_json(rows), indent=2)] if as_json else render_rows(rows):
-        obj.console.out(line)
-
-
-@command.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.argument("name")
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...")
-@click.pass_obj
-def ssh(obj: Context, name: str, words: tuple[str, ...]) -> None:
-    """Log in to the machine NAME as its user jetson, or run a command there."""
-    from jetsonx.vm.machine import run_in_place
-
-    raise click.exceptions.Exit(run_in_place(_find(obj, name)[0], words))
-
-
-@command.command()
-@click.argument("name")
-@click.option("-n", "--lines", type=click.IntRange(min=1), help="Only the last ones.")
-@click.pass_obj
-def logs(obj: Context, name: str, lines: int | None) -> None:
-    """Print what the machine NAME said on its console since it was started last."""
-    from jetsonx.vm.machine import console_text
-
-    machine, _ = _find(obj, name)
-    obj.console.out(console_text(machine.place, lines))
-
-
-@command.command()
-@click.argument("name")
-@click.pass_obj
-def remove(obj: Context, name: str) -> None:
-    """Take the machine NAME away with its disk and snapshots. One that runs is ended first."""
-    from jetsonx.vm.machine import remove as remove_machine
-
-    machine, places = _find(obj, name)
-    remove_machine(machine, places)
-    obj.console.out(f"removed {machine.name}")
-
-
-command.add_command(vm_compose.command)
-command.add_command(vm_engine.command)

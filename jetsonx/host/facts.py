@@ -116,7 +116,9 @@ class Node:
 
     @property
     def is_remote(self) -> bool:
-        """True when it is another machine, as far as its address says."""
+        """True when it is another machine, as far as its address says; behind a context's socket is a virtual one."""
+        if self.is_context and self.endpoint.startswith("unix://"):
+            return True
         return self.endpoint not in ("", "default") and not self.endpoint.startswith("unix://")
 
     @property

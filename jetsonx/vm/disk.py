@@ -37,14 +37,16 @@ _INSTALL_LIMIT_S = 1800
 _HERE = Path(__file__).parent
 _MARK = "jetsonx: "
 _FILES: Mapping[str, tuple[str, int]] = {
-    "etc/fstab": ("/dev/vda / ext4 defaults 0 1\n", 0o644),
+    "etc/fstab": ("/dev/vda / ext4 noinit_itable 0 1\n", 0o644),
     "etc/resolv.conf": ("nameserver 10.0.2.3\n", 0o644),  # QEMU's own, in its user networking
     "etc/systemd/network/80-jetsonx.network": ("[Match]\nName=e*\n[Network]\nDHCP=ipv4\n", 0o644),
     "etc/systemd/system/jetsonx-grow.service": (
-        "[Unit]\nDescription=Grow the file system to the disk's size, once\n"
-        "ConditionPathExists=!/var/lib/jetsonx-grown\n"
-        "[Service]\nType=oneshot\nExecStart=/sbin/resize2fs /dev/vda\nExecStart=touch /var/lib/jetsonx-grown\n"
-        "[Install]\nWantedBy=multi-user.target\n",
+        (
+            "[Unit]\nDescription=Grow the file system to the disk's size, once\n"
+            "ConditionPathExists=!/var/lib/jetsonx-grown\n"
+            "[Service]\nType=oneshot\nExecStart=/sbin/resize2fs /dev/vda\nExecStart=touch /var/lib/jetsonx-grown\n"
+            "[Install]\nWantedBy=multi-user.target\n"
+        ),
         0o644,
     ),
     "etc/ssh/sshd_config.d/jetsonx.conf": (
@@ -118,6 +120,7 @@ def _make(base: Base, tar: Path, guest: Guest, hardware: Hardware, tools: Tools,
     effects.console.say(f"{len(debs)} packages unpacked in {time.monotonic() - started:.0f} s")
     with base.disk.open("wb") as stream:
         stream.truncate(DISK_GIB << 30)
+    # No checksums: an emulated processor computes them slowly, and the host's disk has its own.
     words = ("-q", "-F", "-t", "ext4", "-m", "1", "-O", "^metadata_csum", "-E", "lazy_itable_init=1,nodiscard")
     done = effects.runner.run(Command(argv=(tools.mke2fs, *words, str(base.disk))))
     if not done.ok:

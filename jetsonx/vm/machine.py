@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jetsonx.console import Console, amount
-from jetsonx.errors import ConfigError, DeviceError, HostError
+from jetsonx.errors import DeviceError, HostError
 from jetsonx.rootfs.ssh import ssh_command
 from jetsonx.runner import Command, Completed, Runner
+from jetsonx.vm.acceleration import choose_acceleration
 from jetsonx.vm.disk import Base
+from jetsonx.vm.hardware import KINDS
 from jetsonx.vm.place import PREFIX, Place, Places, discard
 from jetsonx.vm.qemu import Start, start_command
 from jetsonx.vm.tools import Tools
@@ -60,7 +62,8 @@ def start(machine: Machine, tools: Tools, places: Places, *, limit_s: float, nee
     ``needs_docker``: and until its Docker engine answers. A machine that does not answer in ``limit_s`` seconds, or is
     given up by Ctrl-C, is switched off again.
 
-    Raises HostError for what this host lacks, DeviceError with the console's last lines when the guest does not come up.
+    Raises HostError for what this host lacks, DeviceError with the console's last lines when the guest does not
+    come up.
     """
     with places.lock(machine.vm.name, machine.console):
         if machine.place.is_running:
@@ -86,7 +89,7 @@ def _check(machine: Machine) -> None:
     if is_port_taken(vm.port):
         raise HostError(
             f"port {vm.port} of {LOOPBACK}, where {machine.name} should answer, is taken by another program",
-            hint=f"end that program (ss -ltnp 'sport = :{vm.port}' names it), or create the machine with another --port",
+            hint=f"ss -ltnp 'sport = :{vm.port}' names that program; end it, or create the machine with another --port",
         )
     free = _free_memory_mib()
     if free is not None and free < vm.memory_mib + _OVERHEAD_MIB:
@@ -107,7 +110,10 @@ def _launch(machine: Machine, tools: Tools) -> None:
     base, place = Base(path=Path(machine.vm.base)), machine.place
     place.control.unlink(missing_ok=True)  # of a QEMU that was killed
     place.console.unlink(missing_ok=True)
-    request = Start(vm=machine.vm, kernel=base.kernel, initrd=base.initrd, folder=place.path)
+    acceleration, why = choose_acceleration(tools.qemu, KINDS[machine.vm.arch], base.kernel, machine.runner)
+    if why:
+        machine.console.say(f"{machine.name}: {why}")
+    request = Start(vm=machine.vm, kernel=base.kernel, initrd=base.initrd, folder=place.path, acceleration=acceleration)
     done = machine.runner.run(start_command(tools.qemu, request))
     if not done.ok:
         raise HostError(f"QEMU does not start {machine.name}", details=done.tail)
@@ -117,11 +123,25 @@ def _wait(machine: Machine, *, until: float, needs_docker: bool) -> None:
     """Until the guest lets us in. Raises DeviceError when it ended, or the time is up."""
     told = _Progress(machine)
     _poll(machine, until, told, lambda: answers_ssh(machine.vm.port, limit_s=1.0), what="its sshd")
-    _poll(machine, until, told, lambda: machine.ssh("true", limit_s=20).ok, what="a login")
+    _poll(machine, until, told, lambda: _share_engine(machine).ok, what="a login")
     if needs_docker:
         told.say("waiting for its Docker engine")
         docker = ("docker", "version", "--format", "{{.Server.Version}}")
         _poll(machine, until, told, lambda: machine.ssh(*docker, limit_s=20).ok, what="its Docker engine")
+
+
+def _share_engine(machine: Machine) -> Completed:
+    """Log in, and leave that session behind as the way from this host's socket to the guest's Docker engine.
+
+    It ends with the machine. A link that is down for a while is waited out.
+    """
+    place = machine.place
+    options = ("StreamLocalBindUnlink=yes", "StreamLocalBindMask=0177", "ConnectTimeout=20", "BatchMode=yes")
+    given = [word for option in options for word in ("-o", option)]
+    forward = ("-f", "-N", "-L", f"{place.docker}:/run/docker.sock", place.address.host)
+    # What ssh leaves in the background must not hold our pipes open.
+    words = ("sh", "-c", 'exec "$@" >/dev/null 2>"$0"', str(place.path / "forward.log"))
+    return machine.runner.run(Command(argv=(*words, "ssh", "-F", str(place.ssh_config), *given, *forward)))
 
 
 def _poll(machine: Machine, until: float, told: _Progress, is_there: Callable[[], bool], *, what: str) -> None:
@@ -198,16 +218,10 @@ def stop(machine: Machine, places: Places, *, limit_s: float) -> bool:
 
 
 def cut_power(machine: Machine, places: Places) -> None:
-    """End the machine at once, as a power cut does. Raises ConfigError when it does not run."""
+    """End the machine at once, as a power cut does. Raises DeviceError when it does not run."""
     with places.lock(machine.vm.name, machine.console):
-        check_running(machine)
+        places.check_running(machine.vm.name)
         _end(machine.place)
-
-
-def check_running(machine: Machine) -> None:
-    """Raise ConfigError when the machine does not run."""
-    if not machine.place.is_running:
-        raise ConfigError(f"{machine.name} does not run", hint=f"jetsonx vm start {machine.vm.name}")
 
 
 def remove(machine: Machine, places: Places) -> None:
@@ -233,9 +247,9 @@ def _ended(place: Place, limit_s: float) -> bool:
     return True
 
 
-def run_in_place(machine: Machine, words: tuple[str, ...]) -> int:
-    """ssh into the machine with the user's own terminal; its exit status."""
-    check_running(machine)
+def log_in(machine: Machine, words: tuple[str, ...], places: Places) -> int:
+    """ssh into the machine with the user's own terminal; its exit status. Raises DeviceError when it does not run."""
+    places.check_running(machine.vm.name)
     address = machine.place.address
     remote = ("--", address.host, *words)
     return machine.runner.replace(Command(argv=("ssh", "-F", str(machine.place.ssh_config), *remote)))

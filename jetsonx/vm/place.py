@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jetsonx.console import Console
-from jetsonx.errors import ConfigError
+from jetsonx.errors import ConfigError, DeviceError
 from jetsonx.rootfs.ssh import Address
 from jetsonx.vm.values import Vm, check_name, parse_vm, render_vm
 from jetsonx.vm.wire import is_served
@@ -67,6 +67,11 @@ class Place:
         return self.path / "qmp"
 
     @property
+    def docker(self) -> Path:
+        """A socket of this host that leads to the guest's Docker engine while the machine runs."""
+        return self.path / "docker.sock"
+
+    @property
     def is_running(self) -> bool:
         """True when its QEMU runs, whoever started it."""
         return is_served(self.control)
@@ -108,6 +113,12 @@ class Places:
                 f"there is no virtual machine {place.name!r}; known: {known}", hint=f"jetsonx vm create {place.name}"
             ) from None
         return place, parse_vm(text, where=str(place.record))
+
+    def check_running(self, name: str) -> None:
+        """Raise DeviceError when the machine does not run, ConfigError when there is none of that name."""
+        place, _ = self.load(name)
+        if not place.is_running:
+            raise DeviceError(f"{PREFIX}{place.name} does not run", hint=f"jetsonx vm start {place.name}")
 
     def ports(self) -> set[int]:
         """The ports that machines have, running or not."""

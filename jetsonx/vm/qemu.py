@@ -11,19 +11,35 @@ from jetsonx.vm.values import Vm
 from jetsonx.vm.wire import LOOPBACK
 
 # TCG emulates each of the guest's processors in a thread of its own.
-_TCG = "tcg,thread=multi"
+TCG = "tcg,thread=multi"
 KVM = "kvm"
 
 
 def install_command(qemu: str, hardware: Hardware, *, kernel: Path, initrd: Path, disk: Path, tar: Path) -> Command:
     """Unpack and configure a system on ``disk``. What the guest says is standard output; it switches itself off."""
-    kind = ("-accel", _TCG, "-M", hardware.machine, "-cpu", hardware.quick_cpu)
+    kind = ("-accel", TCG, "-M", hardware.machine, "-cpu", hardware.quick_cpu)
     machine = (*kind, "-smp", "2", "-m", "1024", "-no-reboot", "-nodefaults")
     # A half-made image is thrown away, so nothing has to reach the disk before the end.
     disks = (*_drive(disk, "format=raw,cache=unsafe"), *_drive(tar, "format=raw,readonly=on"))
     quiet = ("-display", "none", "-serial", "stdio", "-net", "none")
     words = ("-append", f"console={hardware.console} quiet panic=-1 jetsonx=install")
     return Command(argv=(qemu, *machine, "-kernel", str(kernel), "-initrd", str(initrd), *words, *disks, *quiet))
+
+
+def trial_command(qemu: str, hardware: Hardware, kernel: Path) -> Command:
+    """Start a kernel under KVM with no disk: it says its name, and ends for want of one."""
+    machine = ("-accel", KVM, "-M", hardware.machine, "-cpu", "host", "-m", "256", "-nodefaults", "-no-reboot")
+    words = (
+        "-kernel",
+        str(kernel),
+        "-append",
+        f"console={hardware.console} panic=-1",
+        "-display",
+        "none",
+        "-serial",
+        "stdio",
+    )
+    return Command(argv=(qemu, *machine, *words))
 
 
 def _drive(path: Path, options: str) -> tuple[str, str]:
@@ -42,7 +58,7 @@ class Start:
     kernel: Path
     initrd: Path
     folder: Path
-    acceleration: str = _TCG
+    acceleration: str = TCG
 
 
 def start_command(qemu: str, start: Start) -> Command:

@@ -47,7 +47,7 @@ class Root:
 
         Raises DownloadError for a damaged or hostile package.
         """
-        control = {key: text for key, text in iter_control(io.BytesIO(data), name=name)} if is_recorded else {}
+        control = dict(iter_control(io.BytesIO(data), name=name)) if is_recorded else {}
         conffiles = {
             line.split()[-1].lstrip("/") for line in control.get("conffiles", b"").decode().splitlines() if line
         }

@@ -20,10 +20,12 @@ dpkg --configure --pending </dev/null
 depmod "$(ls /lib/modules)"
 rm -f /usr/sbin/policy-rc.d /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id
 : >/etc/machine-id # made anew by systemd in each machine
-useradd --create-home --shell /bin/bash --groups docker,sudo,video,render jetson
+useradd --create-home --shell /bin/bash --groups adm,docker,sudo,video,render jetson
 printf 'jetson ALL=(ALL) NOPASSWD: ALL\n' >/etc/sudoers.d/jetson
 chmod 440 /etc/sudoers.d/jetson
 install -d -m 700 -o jetson -g jetson /home/jetson/.ssh
+# Sessions are nobody's concern in here: without logind, and a manager of units for each user, a login takes a third.
+systemctl -q mask systemd-logind.service
 systemctl -q enable systemd-networkd.service ssh.service docker.service jetsonx-grow.service
 systemctl -q mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
   systemd-networkd-wait-online.service

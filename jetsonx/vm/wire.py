@@ -11,12 +11,20 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 from jetsonx.errors import HostError
 
 _PATIENCE_S = 20.0
 LOOPBACK = "127.0.0.1"
+
+
+class _Stream(Protocol):
+    """What is asked of a connection."""
+
+    def write(self, data: bytes, /) -> int: ...
+    def flush(self) -> None: ...
+    def readline(self) -> bytes: ...
 
 
 def free_port() -> int:
@@ -72,7 +80,7 @@ def end_qemu(path: Path) -> None:
         ask_qemu(path, "quit")
 
 
-def _answer(stream: IO[bytes], question: Mapping[str, Any]) -> object:
+def _answer(stream: _Stream, question: Mapping[str, Any]) -> object:
     """Ask, and read what comes until it is the answer: events come in between."""
     if question:
         stream.write(json.dumps(question).encode() + b"\n")
