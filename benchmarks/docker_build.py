@@ -3,17 +3,21 @@
 Cold: every source is new to the compiler caches; what all projects share (base images, the compilers in the toolchain
 stage, the sysroot) is there, as on any workstation from its second project on. One file: one source has changed.
 Nothing: nothing has.
+
+    python -m benchmarks.docker_build --only thrust --rounds 1
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import resource
 import shutil
 import statistics
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -41,10 +45,22 @@ GOALS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Took:
+    """Wall-clock and processor seconds of a build. The second say more where the machine has other work."""
+
+    wall_s: float
+    cpu_s: float
+
+    def __str__(self) -> str:
+        return f"{self.wall_s:.1f} s, processors {self.cpu_s:.1f} s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """A project that is built; ``all_new`` and ``one_new`` change its sources so that no cache has seen them.
 
     ``rounds``: how often each way is measured, by way; emulation is slow enough to be seen at once.
+    ``has_own_sysroot``: it asks for more than the shared project, so that its first build pulls a sysroot.
     """
 
     name: str
@@ -52,14 +68,24 @@ class Subject:
     all_new: Callable[[int], None]
     one_new: Callable[[int], None]
     rounds: Mapping[str, int]
-    seconds: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    has_own_sysroot: bool
+    took: dict[tuple[str, str], list[Took]] = field(default_factory=dict)
 
     def median(self, way: str, state: str) -> float:
-        return statistics.median(self.seconds[way, state])
+        return statistics.median(each.wall_s for each in self.took[way, state])
+
+    def median_cpu(self, way: str, state: str) -> float:
+        return statistics.median(each.cpu_s for each in self.took[way, state])
 
 
-def run(work: Path) -> str:
-    subjects = (saxpy(work), thrusts(work))
+def run(work: Path, *, only: str = "", rounds: int = 9) -> str:
+    """Measure the projects whose name holds ``only``, each way at most ``rounds`` times."""
+    made = (saxpy(work), thrusts(work))
+    subjects = tuple(
+        replace(each, rounds={way: min(rounds, count) for way, count in each.rounds.items()})
+        for each in made
+        if only.casefold() in each.name.casefold()
+    )
     with ExitStack() as stack:
         stack.enter_context(serve_arm64(shutil.which("qemu-aarch64-static") or "qemu-aarch64-static"))
         engine = stack.enter_context(serve_engine("26.1"))
@@ -68,9 +94,11 @@ def run(work: Path) -> str:
         shared = write_empty(work / "shared")
         for call in calls(shared, environment, work).values():
             measure(call, nothing)
+        daemon = int((engine.folder / "docker.pid").read_text())
         for subject in subjects:
-            measure_subject(subject, environment, work)
-    CHART.write_text(render_bars(charts(subjects)))
+            measure_subject(subject, environment, work, daemon)
+    if not only:
+        CHART.write_text(render_bars(charts(subjects)))
     text = report(subjects)
     print(text, end="\n\n", flush=True)
     return text
@@ -92,6 +120,7 @@ def saxpy(work: Path) -> Subject:
         all_new=partial(change, header),
         one_new=partial(change, source),
         rounds=rounds,
+        has_own_sysroot=True,
     )
 
 
@@ -104,6 +133,7 @@ def thrusts(work: Path) -> Subject:
         all_new=partial(change_everything, folder),
         one_new=partial(change_one, folder),
         rounds=rounds,
+        has_own_sysroot=False,
     )
 
 
@@ -128,12 +158,11 @@ def calls(folder: Path, environment: Mapping[str, str], work: Path) -> dict[str,
     return {way: [*build, "-o", f"{work}/out/{folder.name}/{way}", *words] for way, words in WAYS.items()}
 
 
-def measure_subject(subject: Subject, environment: Mapping[str, str], work: Path) -> None:
-    """Each way in turn; the quick ones are run once before, as nothing is cold twice."""
+def measure_subject(subject: Subject, environment: Mapping[str, str], work: Path, daemon: int) -> None:
+    """Each way in turn, with sources that are new each time, as nothing is cold twice."""
     commands = calls(subject.folder, environment, work)
-    for way, call in commands.items():
-        if way != "emulated in Docker":
-            measure(call, nothing)
+    if subject.has_own_sysroot:
+        measure(commands["without Docker"], nothing)
     count = 1
     for number in range(max(subject.rounds.values())):
         for way, call in commands.items():
@@ -144,9 +173,25 @@ def measure_subject(subject: Subject, environment: Mapping[str, str], work: Path
                     nothing,
                 ]
                 for state, change in zip(STATES, changes, strict=True):
-                    subject.seconds.setdefault((way, state), []).append(measure(call, change))
-                    print(f"{subject.name}, {way}, {state}: {subject.seconds[way, state][-1]:.1f} s", flush=True)
+                    took = watch(call, change, daemon)
+                    subject.took.setdefault((way, state), []).append(took)
+                    print(f"{subject.name}, {way}, {state}: {took}", flush=True)
                 count += 1
+
+
+def watch(call: list[str], change: Callable[[], None], daemon: int) -> Took:
+    """What a build takes, with what the engine's containers did for it."""
+    before = _processor_s(daemon)
+    wall_s = measure(call, change)
+    return Took(wall_s=wall_s, cpu_s=_processor_s(daemon) - before)
+
+
+def _processor_s(daemon: int) -> float:
+    """Of all processes that this one waited for, and of dockerd with those that it did, which are the build's."""
+    ours = resource.getrusage(resource.RUSAGE_CHILDREN)
+    fields = Path(f"/proc/{daemon}/stat").read_text().rpartition(")")[2].split()
+    ticks = sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime: proc(5)
+    return ours.ru_utime + ours.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def report(subjects: tuple[Subject, ...]) -> str:
@@ -154,22 +199,26 @@ def report(subjects: tuple[Subject, ...]) -> str:
     lines += ["| project | way | cold | one file | nothing | rounds |", "|---|---|---|---|---|---|"]
     for subject in subjects:
         for way in WAYS:
-            times = " | ".join(_spread(subject.seconds[way, state]) for state in STATES)
+            times = " | ".join(_spread(subject.took[way, state]) for state in STATES)
             lines.append(f"| {subject.name} | {way} | {times} | {subject.rounds[way]} |")
     lines.append("")
     for subject in subjects:
         cross, local = subject.median("cross in Docker", "cold"), subject.median("without Docker", "cold")
         emulated, one = subject.median("emulated in Docker", "cold"), subject.median("cross in Docker", "one file")
+        cpu = subject.median_cpu("emulated in Docker", "cold") / subject.median_cpu("cross in Docker", "cold")
         lines.append(
-            f"**{subject.name}: emulated / cross {emulated / cross:.1f}; cross in Docker / without Docker "
-            f"{cross / local:.2f}; one file / cold {one / cross:.2f}.**"
+            f"**{subject.name}: emulated / cross {emulated / cross:.1f}, in processor time {cpu:.1f}; cross in Docker "
+            f"/ without Docker {cross / local:.2f}; one file / cold {one / cross:.2f}.**"
         )
-    lines += ["", "Ratios of medians, in turn. Stand-ins for NVIDIA's images; QEMU's user emulation from the host."]
+    lines += ["", "Median (min-max) and, in brackets, processor time. Ratios of medians, in turn."]
+    lines += [f"Stand-ins for NVIDIA's images; QEMU's user emulation from the host; {os.cpu_count()} cores."]
     return "\n".join(lines)
 
 
-def _spread(seconds: list[float]) -> str:
-    return f"{statistics.median(seconds):.1f} s ({min(seconds):.1f}-{max(seconds):.1f})"
+def _spread(took: list[Took]) -> str:
+    seconds = [each.wall_s for each in took]
+    cpu_s = statistics.median(each.cpu_s for each in took)
+    return f"{statistics.median(seconds):.1f} s ({min(seconds):.1f}-{max(seconds):.1f}) [{cpu_s:.1f} s]"
 
 
 def charts(subjects: tuple[Subject, ...]) -> tuple[Bars, ...]:
@@ -187,6 +236,10 @@ def charts(subjects: tuple[Subject, ...]) -> tuple[Bars, ...]:
 if __name__ == "__main__":
     import tempfile
 
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="only projects whose name holds this word")
+    parser.add_argument("--rounds", type=int, default=9, help="each way at most so often")
+    asked = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory(prefix="jetsonx-bench-") as name:
-        run(Path(name))
+        run(Path(name), only=asked.only, rounds=asked.rounds)

@@ -61,28 +61,39 @@ class Console:
         print(text, file=self._err, flush=True)
 
     @contextmanager
-    def bar(self, what: str, total: int, *, unit: str = "B") -> Iterator[Bar]:
-        """Show progress towards ``total``: a bar with amount and rate on a terminal, two plain lines elsewhere."""
-        if self.is_terminal and self.verbosity >= 0:
-            yield from self._tqdm(what, total, unit)
-        else:
-            yield from self._lines(what, total, unit)
+    def bar(self, what: str, total: int, *, unit: str = "B", done: int = 0) -> Iterator[Bar]:
+        """Show progress towards ``total``: amount, rate and time left on a terminal, two plain lines elsewhere.
 
-    def _tqdm(self, what: str, total: int, unit: str) -> Iterator[Bar]:
+        ``done`` is what the count begins with: it is part of no rate.
+        """
+        if self.is_terminal and self.verbosity >= 0:
+            yield from self._tqdm(what, total, unit, done)
+        else:
+            yield from self._lines(what, total, unit, done)
+
+    def _tqdm(self, what: str, total: int, unit: str, done: int) -> Iterator[Bar]:
         from tqdm import tqdm  # imported late: most commands show no bar, and start-up time counts
 
         with tqdm(
-            total=total, desc=what, unit=unit, unit_scale=True, file=self._err, dynamic_ncols=True, leave=False
+            total=total,
+            initial=done,
+            desc=what,
+            unit=unit,
+            unit_scale=True,
+            file=self._err,
+            dynamic_ncols=True,
+            leave=False,
         ) as bar:
             yield _TqdmBar(bar)
-        self._lines_done(what, int(bar.n), unit, bar.format_dict["elapsed"])
+        self._lines_done(what, int(bar.n) - done, unit, bar.format_dict["elapsed"])
 
-    def _lines(self, what: str, total: int, unit: str) -> Iterator[Bar]:
-        self.say(f"{what}: {amount(total, unit)}")
+    def _lines(self, what: str, total: int, unit: str, done: int) -> Iterator[Bar]:
+        self.say(f"{what}: {amount(total - done, unit)}")
         started = time.monotonic()
         count = _Count()
+        count.n = done
         yield count
-        self._lines_done(what, count.n, unit, time.monotonic() - started)
+        self._lines_done(what, count.n - done, unit, time.monotonic() - started)
 
     def _lines_done(self, what: str, n: int, unit: str, elapsed_s: float) -> None:
         rate = f", {amount(int(n / elapsed_s), unit)}/s" if elapsed_s >= 0.1 else ""

@@ -68,6 +68,43 @@ class Completed:
         return self.status == 0
 
 
+class Session:
+    """A running program that is spoken with, in the calling thread: ``stdin`` and ``stdout`` have no buffers, so that
+    their descriptors may be polled. What it says on standard error is kept, the last lines of it.
+    """
+
+    def __init__(
+        self,
+        command: Command,
+        process: subprocess.Popen[bytes],
+        stdin: IO[bytes],
+        stdout: IO[bytes],
+        reader: threading.Thread,
+        tail: deque[str],
+    ) -> None:
+        self.stdin = stdin
+        self.stdout = stdout
+        self._command = command
+        self._process = process
+        self._reader = reader
+        self._tail = tail
+
+    @property
+    def is_running(self) -> bool:
+        """False when the program has ended."""
+        return self._process.poll() is None
+
+    def end(self) -> Completed:
+        """Close the program's input, wait for its end, and say how it ended; its ``stdout`` has been read already."""
+        with contextlib.suppress(BrokenPipeError):
+            self.stdin.close()
+        while self.stdout.read(1 << 16):  # a program that cannot get rid of its words would never end
+            pass
+        status = self._process.wait()
+        self._reader.join(_GRACE_S)
+        return Completed(command=self._command, status=status, stdout="", tail="\n".join(self._tail))
+
+
 class Runner:
     """Starts programs on this host. ``show`` receives every command line before it runs."""
 
@@ -132,6 +169,25 @@ class Runner:
         return 128 - status if status < 0 else status
 
     @contextlib.contextmanager
+    def session(self, command: Command) -> Iterator[Session]:
+        """Run a program to speak with while the block runs; what is left of it then is ended, its whole group.
+
+        Raises HostError when the program is not there.
+        """
+        self._show(f"+ {command}")
+        with contextlib.ExitStack() as stack:
+            process = self._start(command, command.argv, (), is_fed=True, buffer_bytes=0)
+            assert process.stdin is not None  # noqa: S101 - PIPE was asked for; tells mypy
+            assert process.stdout is not None  # noqa: S101
+            assert process.stderr is not None  # noqa: S101
+            tail: deque[str] = deque(maxlen=_TAIL_LINES)
+            reader = _pump(stack, _lines(process.stderr), tail.append)
+            stack.enter_context(process.stdout)
+            stack.callback(_end_group, process)
+            stack.callback(process.stdin.close)
+            yield Session(command, process, process.stdin, process.stdout, reader, tail)
+
+    @contextlib.contextmanager
     def relay(self, command: Command) -> Iterator[Path]:
         """Serve a Unix socket: each connection to it becomes the standard input and output of a new run of ``command``.
 
@@ -159,11 +215,18 @@ class Runner:
                     process.wait()
 
     def _start(
-        self, command: Command, argv: tuple[str, ...], pass_fds: tuple[int, ...], *, is_fed: bool
+        self,
+        command: Command,
+        argv: tuple[str, ...],
+        pass_fds: tuple[int, ...],
+        *,
+        is_fed: bool,
+        buffer_bytes: int = -1,
     ) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(
                 argv,
+                buffer_bytes,
                 cwd=command.cwd,
                 env=_environment(command),
                 stdin=subprocess.PIPE if is_fed else subprocess.DEVNULL,
@@ -325,10 +388,17 @@ def _group_ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for signum in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signum)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_GRACE_S)
-                break
+        _end_group(process)
         raise
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End the process group politely, then firmly; one whose leader was waited for has ended."""
+    if process.returncode is not None:
+        return
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signum)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_S)
+            break

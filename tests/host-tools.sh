@@ -37,6 +37,7 @@ zstd zstd
 ccache ccache
 pkg-config pkg-config
 shellcheck shellcheck
+busybox busybox-static
 LIST
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null 2>&1; then sudo="sudo"; else

@@ -100,7 +100,7 @@ def plan_lines(request: Request, effects: Effects) -> Iterator[str]:
         return
     for prepared in plans:
         yield f"# {project.name} for {prepared.names}, in {prepared.plan.places.build}"
-        yield from (f"# {line}" for line in (prepared.sysroot.why, *prepared.sdk.why))
+        yield from (f"# {line}" for line in prepared.why)
         if prepared.plan.copy_source:
             yield f"# copy {prepared.plan.places.source} to {prepared.plan.places.copy}"
         yield from (f"# write {prepared.plan.places.build / name}" for name in prepared.plan.files)
@@ -149,6 +149,7 @@ def _docker_plans(request: Request, project: Project, effects: Effects) -> Itera
             options=request.docker,
             several=len(groups) > 1,
             lock=lock,
+            locked=request.locked,
             effects=effects,
         )
 
@@ -176,6 +177,7 @@ def _keep_lock(lock: Lock | None, path: Path, prepared: Prepared, fetcher: Fetch
     request = lockfile.request_key(prepared.project, target)
     wheels, archives = (*prepared.sdk.wheels, *fetcher.used), (*prepared.sdk.archives, *fetcher.used_archives)
     new = lockfile.lock_build(lock, target, request, prepared.sysroot.pins, wheels, archives, refresh=refresh)
+    new = lockfile.lock_runtime(new, target, prepared.runtime.codename, prepared.runtime.packages)
     new = lockfile.lock_image(new, target, prepared.image.key, prepared.image.packages)
     try:
         write_lock(path, new)

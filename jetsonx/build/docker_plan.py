@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetsonx import __version__
+from jetsonx.build import lockfile
 from jetsonx.build.docker import DockerPlan
 from jetsonx.build.docker_options import DockerOptions
 from jetsonx.build.docker_sysroot import NO_SYSROOT, choose_sysroot
@@ -25,6 +26,7 @@ from jetsonx.dockerfile import (
     plan_dockerfile,
     render_dockerfile,
 )
+from jetsonx.dockerfile.pins import NO_PINS
 from jetsonx.engine.builders import choose_native
 from jetsonx.engine.client import load_engine
 from jetsonx.errors import ConfigError, HostError
@@ -44,11 +46,13 @@ def plan_in_docker(
     options: DockerOptions,
     several: bool,
     lock: Lock | None,
+    locked: bool,
     effects: Effects,
 ) -> tuple[DockerPlan, ...]:
     """The plans for ``targets``, which are of one release: one for each platform that is asked for.
 
     ``several``: other releases of the project are built beside it, so that the image's name has to tell them apart.
+    ``locked``: take what goes into the image exactly as ``lock`` says, or raise ConfigError.
 
     Raises HostError when no engine answers or it lacks what the strategy needs, ConfigError for a project that cannot
     be built in Docker.
@@ -71,10 +75,13 @@ def plan_in_docker(
             context=sysroot.context is not None,
             toolchains=toolchains,
             lock=lock,
+            pins=NO_PINS if machine is WORKSTATION else lockfile.apt_pins(lock, project, targets[0]),
             mirrors=mirrors,
             machine=machine,
             build_cache=_build_cache(project, targets, machine, choice.strategy),
         )
+        if locked:
+            lockfile.refuse_unlocked(lock, project, targets[0], dockerfile)
         is_second = machine is WORKSTATION and len(options.platforms) > 1
         asked = [f"{registry} is asked at {host}, its mirror" for registry, host in dockerfile.stand_ins]
         plans.append(

@@ -11,7 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jetsonx.build import lockfile
+from jetsonx.build import image_runtime, lockfile
+from jetsonx.build.image_runtime import ImageRuntime
 from jetsonx.catalog import Target
 from jetsonx.effects import Effects
 from jetsonx.errors import DownloadError
@@ -43,6 +44,7 @@ def resolve(
     project: Project,
     target: Target,
     sysroot: Sysroot,
+    runtime: ImageRuntime,
     effects: Effects,
     *,
     lock: Lock | None,
@@ -57,11 +59,11 @@ def resolve(
     names = project.image.packages
     if not names:
         return ImagePackages()
-    key = lockfile.image_key(project, target, sysroot.pins)
+    key = lockfile.image_key(project, target, sysroot.pins, runtime.codename)
     pinned = lockfile.find_image_pins(lock, project, target, key, locked=locked, refresh=refresh)
     if pinned is not None:
         return ImagePackages(key=key, packages=pinned)
-    memory = json.dumps([key, sysroot.digest])
+    memory = json.dumps([key, sysroot.digest, *(each.sha256 for each in runtime.packages)])
     known = None if refresh else _recalled(memory, effects)
     if known is not None:
         return ImagePackages(key=key, packages=known)
@@ -71,7 +73,7 @@ def resolve(
             hint="run it once with a network, without --offline",
         )
     with effects.store.lock(f"sysroot for L4T {target.release.l4t}"):  # who else uses the same apt
-        packages = _ask_apt(names, target, sysroot, effects)
+        packages = _ask_apt(names, target, sysroot, runtime, effects)
     effects.store.remember(_KIND, memory, json.dumps([to_json(each) for each in packages]))
     return ImagePackages(key=key, packages=packages)
 
@@ -83,40 +85,51 @@ def _recalled(memory: str, effects: Effects) -> tuple[Package, ...] | None:
         return None
 
 
-def fetch(image: ImagePackages, target: Target, sysroot: Sysroot, effects: Effects) -> tuple[Deb, ...]:
+def fetch(
+    image: ImagePackages, target: Target, sysroot: Sysroot, runtime: ImageRuntime, effects: Effects
+) -> tuple[Deb, ...]:
     """The packages' files: from the store, else from the mirror in exactly these versions. Raises DownloadError."""
     from jetsonx.image.minimal import Deb
 
     names = tuple(each.name for each in image.packages)
-    paths = fetch_exactly(image.packages, lambda: _lists(names, target, sysroot, effects)[0], effects)
+    paths = fetch_exactly(image.packages, lambda: _lists(names, target, sysroot, runtime, effects)[0], effects)
     return tuple(
         Deb(name=each.name, version=each.version, sha256=each.sha256, path=paths[each.sha256])
         for each in image.packages
     )
 
 
-def _ask_apt(names: tuple[str, ...], target: Target, sysroot: Sysroot, effects: Effects) -> tuple[Package, ...]:
-    apt, status = _lists(names, target, sysroot, effects)
+def _ask_apt(
+    names: tuple[str, ...], target: Target, sysroot: Sysroot, runtime: ImageRuntime, effects: Effects
+) -> tuple[Package, ...]:
+    apt, status = _lists(names, target, sysroot, runtime, effects)
     held = dpkg.parse_status(status)
     lacking = [name for name in names if not dpkg.is_installed(name, held)]
     if not lacking:
         return ()
-    packages = resolve_packages(apt, lacking, store=effects.store, runner=effects.runner)
+    resolved = resolve_packages(apt, lacking, store=effects.store, runner=effects.runner)
+    # What is held needs nothing, so to apt the archive's package of the same version is another, which it may take.
+    packages = tuple(each for each in resolved if not dpkg.is_installed(f"{each.name}={each.version}", held))
     effects.console.say(f"image.packages: {len(packages)} packages of {apt.codename}")
     fetch_packages(apt, packages, store=effects.store, runner=effects.runner, console=effects.console)
     return packages
 
 
-def _lists(asked: tuple[str, ...], target: Target, sysroot: Sysroot, effects: Effects) -> tuple[Apt, str]:
+def _lists(
+    asked: tuple[str, ...], target: Target, sysroot: Sysroot, runtime: ImageRuntime, effects: Effects
+) -> tuple[Apt, str]:
     """apt as the image's packages are resolved by, and the dpkg status that it is told."""
     stanzas = list(dpkg.scripts_stanzas(asked))
     if sysroot.is_packaged and sysroot.suite is not None:
-        from jetsonx.image.minimal import is_always
+        from jetsonx.image.minimal import is_always, is_gcc_base
 
+        newer = {name: deb.path for name, deb in image_runtime.fetch(runtime, target, effects).items()}
         held = {name: path for name, path in fetch_debs(sysroot, target, effects).items() if is_always(name)}
+        if newer:  # the sysroot's gcc-N-base is then there only where something needs it
+            held = {**{name: path for name, path in held.items() if not is_gcc_base(name)}, **newer}
         stanzas += [dpkg.held_stanza(read_control(path)) for _, path in sorted(held.items())]
         status = "\n".join(stanzas)
-        return suite_lists(sysroot.suite, target, effects, status.encode()), status
+        return suite_lists(sysroot.suite, target, effects, status.encode(), libc_of=runtime.suite), status
     # Here the image holds libraries without their packages: these come as packages once more, over them.
     entries = sysroot.tree.load_manifest()
     files = {path: (sysroot.path / path).read_bytes() for path, entry in entries.items() if is_apts(path, entry)}

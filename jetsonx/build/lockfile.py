@@ -8,6 +8,8 @@ from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from jetsonx.catalog import Target
+from jetsonx.dockerfile import Dockerfile
+from jetsonx.dockerfile.pins import NO_PINS, AptPins
 from jetsonx.errors import ConfigError
 from jetsonx.packages.package import Archive, ImagePin, LayerPin, Package, Pins, Wheel
 from jetsonx.project import Project
@@ -19,6 +21,7 @@ from jetsonx.project.lock import (
     LockedImage,
     LockedLayer,
     LockedPackage,
+    LockedRuntime,
     LockedSysroot,
     LockedWheel,
 )
@@ -55,10 +58,14 @@ def find_pins(
     return None
 
 
-def image_key(project: Project, target: Target, sysroot: Pins) -> str:
-    """Names what a project asks of an image's packages, and of which distribution; like :func:`request_key`."""
+def image_key(project: Project, target: Target, sysroot: Pins, runtime: str = "") -> str:
+    """Names what a project asks of an image's packages, and of which distribution; like :func:`request_key`.
+
+    ``runtime``: codename of the suite that the image's C library is of, "" for the sysroot's.
+    """
     origin = sysroot.origin if sysroot.source == "image" else ""  # paths are each machine's own
     parts = [target.release.l4t, sorted(project.image.packages), sysroot.source, sysroot.suite, origin]
+    parts += [runtime] if runtime else []
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
@@ -78,11 +85,64 @@ def find_image_pins(
     return None
 
 
+def apt_pins(lock: Lock | None, project: Project, target: Target) -> AptPins:
+    """What a lock holds for the package sources of the release's image, by which a Dockerfile installs.
+
+    Nothing unless the locked sysroot came from that image: packages of another suite have other versions.
+    """
+    pins = find_pins(lock, project, target, request_key(project, target), locked=False, refresh=False)
+    image = target.release.image
+    if pins is None or image is None or (pins.source, pins.origin) != ("image", image.reference):
+        return NO_PINS
+    key = image_key(project, target, pins)
+    held = find_image_pins(lock, project, target, key, locked=False, refresh=False) if project.image.packages else None
+    return AptPins(target=_versions(pins.packages), image=None if held is None else _versions(held))
+
+
+def _versions(packages: Iterable[Package]) -> tuple[str, ...]:
+    return tuple(sorted(f"{each.name}={each.version}" for each in packages))
+
+
+def refuse_unlocked(lock: Lock | None, project: Project, target: Target, dockerfile: Dockerfile) -> None:
+    """Raise ConfigError for ``--locked`` unless all that goes into the image is as the lock says.
+
+    Compilers do not go into it: they are what the toolchain's image and its package sources hold.
+    """
+    pins = find_pins(lock, project, target, request_key(project, target), locked=True, refresh=False)
+    where, image = f"--locked: {project.root / FILE_NAME}", target.release.image
+    if dockerfile.is_for_workstation:
+        raise ConfigError(f"{where} holds nothing for {dockerfile.machine.platform}", hint="leave --locked out for it")
+    is_of_image = pins is not None and image is not None and pins.origin == image.reference
+    if not is_of_image and not dockerfile.context:
+        raise ConfigError(
+            f"{where} holds another sysroot than the image of L4T {target.release.l4t}, which a build in Docker takes",
+            hint='set [sysroot] source = "image", run `jetsonx build --engine local` once and commit jetsonx.lock',
+        )
+    if dockerfile.unpinned:
+        raise ConfigError(
+            f"{where} does not say which {', '.join(dockerfile.unpinned)}",
+            hint='name image.base with its digest; image.packages are locked for the base "minimal" without scripts',
+        )
+
+
 def lock_image(lock: Lock, target: Target, key: str, packages: Iterable[Package]) -> Lock:
     """The lock with the packages of the image; with the key "" the image asks for none."""
     rows = tuple(_as(LockedPackage, each) for each in packages)
     release = target.release.l4t
     return lock.with_image(release, LockedImage(release=release, key=key, package=rows) if key else None)
+
+
+def find_runtime_pins(lock: Lock | None, target: Target, *, refresh: bool) -> tuple[str, tuple[Package, ...]] | None:
+    """The suite and the packages locked for the image's C and C++ libraries; None when there are none."""
+    entry = lock.runtime_of(target.release.l4t) if lock and not refresh else None
+    return (entry.suite, tuple(_as(Package, each) for each in entry.package)) if entry else None
+
+
+def lock_runtime(lock: Lock, target: Target, suite: str, packages: Iterable[Package]) -> Lock:
+    """The lock with the image's C and C++ libraries; with the suite "" they are the sysroot's own."""
+    rows = tuple(_as(LockedPackage, each) for each in packages)
+    release = target.release.l4t
+    return lock.with_runtime(release, LockedRuntime(release=release, suite=suite, package=rows) if suite else None)
 
 
 def _pins(entry: LockedSysroot) -> Pins:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from jetsonx import __version__
-from jetsonx.build import image_packages
+from jetsonx.build import image_packages, image_runtime
 from jetsonx.build.image_test import run_test
 from jetsonx.build.local import Built
 from jetsonx.build.revision import Revision, load_epoch
@@ -15,7 +15,7 @@ from jetsonx.build.source import find_image_files
 from jetsonx.errors import ConfigError
 from jetsonx.image.app import read_app_file
 from jetsonx.image.closure import needed_closure
-from jetsonx.image.minimal import SYSTEM_LIBRARIES, Deb, system_files
+from jetsonx.image.minimal import SYSTEM_LIBRARIES, Deb, over_runtime, system_files
 from jetsonx.image.oci import Image
 from jetsonx.image.pack import plan_image, write_image
 from jetsonx.image.packages import Packages
@@ -56,7 +56,9 @@ def pack(prepared: Prepared, built: Built, revision: Revision | None, fetcher: F
         for package in sysroot.packages
         if package.name in paths
     }
-    packages = Packages(debs=image_packages.fetch(prepared.image, target, sysroot, fetcher.effects))
+    runtime = image_runtime.fetch(prepared.runtime, target, fetcher.effects)
+    debs = over_runtime(debs, runtime, closure.packages, read_control=read_control)
+    packages = Packages(debs=image_packages.fetch(prepared.image, target, sysroot, prepared.runtime, fetcher.effects))
     extra = [read_app_file(path, name) for name, path in find_image_files(project, exclude=prepared.out).items()]
     plan = plan_image(
         name=project.name,
@@ -101,4 +103,6 @@ def image_labels(prepared: Prepared, revision: Revision | None) -> dict[str, str
         "org.opencontainers.image.title": project.name,
         "org.opencontainers.image.version": project.version,
     }
+    if prepared.runtime.suite is not None:
+        labels["jetsonx.runtime"] = prepared.runtime.codename
     return labels | ({"org.opencontainers.image.revision": revision.name} if revision else {})

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetsonx import __version__
-from jetsonx.build import emulate, image_packages, lockfile
+from jetsonx.build import emulate, image_packages, image_runtime, lockfile
 from jetsonx.build.image_packages import ImagePackages
+from jetsonx.build.image_runtime import ImageRuntime
 from jetsonx.build.local import Built, run_plan
 from jetsonx.build.output import claim_output
 from jetsonx.build.plan import BuildPlan, Inputs, Places, Programs, plan_build
@@ -57,6 +58,7 @@ class Prepared:
     sysroot: Sysroot
     sdk: Sdk
     plan: BuildPlan
+    runtime: ImageRuntime
     image: ImagePackages
     out: Path
 
@@ -71,6 +73,11 @@ class Prepared:
     def names(self) -> str:
         """The targets, for messages."""
         return ", ".join(target.name for target in self.targets)
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        """What was chosen, and the reasons."""
+        return (self.sysroot.why, *self.sdk.why, *self.runtime.why)
 
 
 def group_targets(project: Project, *, where: str) -> tuple[tuple[Target, ...], ...]:
@@ -108,8 +115,18 @@ def prepare(
     pins = lockfile.find_pins(lock, project, targets[0], request, locked=options.locked, refresh=options.refresh)
     wanted = sysroot_request(project, chosen[0][1])
     sysroot = pull_sysroot(targets[0], wanted, fetcher.effects, pins=pins, refresh=options.refresh)
+    runtime = image_runtime.resolve(
+        targets[0], sysroot, fetcher.effects, lock=lock, locked=options.locked, refresh=options.refresh
+    )
     image = image_packages.resolve(
-        project, targets[0], sysroot, fetcher.effects, lock=lock, locked=options.locked, refresh=options.refresh
+        project,
+        targets[0],
+        sysroot,
+        runtime,
+        fetcher.effects,
+        lock=lock,
+        locked=options.locked,
+        refresh=options.refresh,
     )
     sdk = resolve_sdk(
         targets, sysroot, compiler=project.build.compiler, fetcher=fetcher, host=host, toolkit=chosen[0][1]
@@ -124,7 +141,9 @@ def prepare(
         epoch=load_epoch(),
     )
     plan = plan_build(inputs)
-    return Prepared(project=project, targets=targets, sysroot=sysroot, sdk=sdk, plan=plan, image=image, out=out)
+    return Prepared(
+        project=project, targets=targets, sysroot=sysroot, sdk=sdk, plan=plan, runtime=runtime, image=image, out=out
+    )
 
 
 def _refuse(project: Project) -> None:
@@ -171,7 +190,7 @@ def build_release(prepared: Prepared, fetcher: Fetcher) -> Result:
         targets=prepared.targets,
         engine="local",
         reference=f"{prepared.project.name}:{prepared.project.version}",
-        why=(prepared.sysroot.why, *prepared.sdk.why),
+        why=prepared.why,
         notes=built.notes,
         report=None,
         image=None,
@@ -249,6 +268,7 @@ def _done_key(prepared: Prepared, revision: Revision | None) -> str:
         project.version,
         project.target,
         project.image,
+        prepared.runtime,
         prepared.image,
         prepared.sysroot.digest,
         revision,

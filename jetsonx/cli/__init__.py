@@ -33,6 +33,12 @@ _COMMANDS = {
     "builder": "builder",
     "device": "device",
     "vm": "vm",
+    "status": "status",
+    "logs": "logs",
+    "history": "history",
+    "rollback": "rollback",
+    "stop": "stop",
+    "shell": "shell",
     "explain": "explain",
 }
 _HELP = {
@@ -48,8 +54,14 @@ _HELP = {
     "diff": "Say what changed between two of them.",
     "binfmt": "Let this kernel start AArch64 programs: status, install, remove.",
     "builder": "Build on ARM machines: add, list and remove builder nodes.",
-    "device": "Jetsons by name: add, list, probe and remove them.",
     "vm": "Virtual Jetsons under QEMU, machines in containers, and engines behind a VM's wall.",
+    "device": "Jetsons by name: add, list, probe, tidy up and remove them.",
+    "status": "Say which release of an app runs on a device, and how well.",
+    "logs": "Print what an app on a device says.",
+    "history": "List what was deployed to a device.",
+    "rollback": "Go back to the release before, which still lies on the device.",
+    "stop": "Stop an app on a device.",
+    "shell": "Open a shell in an app's container on a device.",
     "doctor": "Say what this host can do, what it lacks, and what mends it.",
     "explain": "Say what is known about the failures in a log.",
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jetsonx.cli import options
+from jetsonx.cli import deployed, options
 from jetsonx.cli.context import Context
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _limit = click.option(
 
 @click.group("device")
 def command() -> None:
-    """Jetsons by name: add, list, probe and remove them.
+    """Jetsons by name: add, list, probe, tidy up and remove them.
 
     A device is any machine that ssh reaches with the user's own configuration: alias, key, agent, jump host. Nothing is
     installed there and nothing is changed.
@@ -183,3 +183,25 @@ def remove(obj: Context, name: str) -> None:
 
     gone = open_registry(os.environ).remove(name)
     obj.console.out(f"removed {gone.name}: {gone.address}")
+
+
+@command.command()
+@deployed.device_argument
+@deployed.app_option
+@click.option("--dry-run", "is_dry_run", is_flag=True, help="Only say what would be removed.")
+@click.pass_obj
+def prune(obj: Context, device: str, app: str, is_dry_run: bool) -> None:
+    """Remove what deployments left on a device: releases beyond those that are kept, containers of ours that were for a
+    moment only, bundles that were sent in part.
+
+    What is ours is told by its label; nothing else is touched. A switch that ends well does the same for old releases.
+    """
+    from jetsonx.deploy.control import make_request
+
+    with deployed.reach(obj, device) as place:
+        request = make_request("prune", place.app(app).name, is_dry_run=is_dry_run)
+        outcome = deployed.carry_out(obj, place, request, what="the tidying up")
+    for item in outcome.items:
+        obj.console.out(f"{'would remove' if is_dry_run else 'removed'} {item}")
+    if not outcome.items:
+        obj.console.out("there is nothing to remove")

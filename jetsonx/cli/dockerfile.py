@@ -59,8 +59,10 @@ def command(
     jetsonx dockerfile -o Dockerfile
     docker buildx build --platform linux/arm64 -t app .
     """
+    from jetsonx.build.lockfile import apt_pins
     from jetsonx.build.pipeline import group_targets
     from jetsonx.dockerfile import JETSON, WORKSTATION, load_toolchain_images, plan_dockerfile, render_dockerfile
+    from jetsonx.dockerfile.pins import NO_PINS
     from jetsonx.dockerfile.plan import resolve_strategy
     from jetsonx.errors import ConfigError
     from jetsonx.net.mirrors import Mirrors, load_mirrors
@@ -76,13 +78,16 @@ def command(
             hint=f"choose with -t, for example: -t {groups[0][0].name}",
         )
     asked = strategy or project.build.strategy
+    is_for_workstation = platform == WORKSTATION.platform
+    lock = load_lock(project.root / FILE_NAME)
     plan = plan_dockerfile(
         project,
         groups[0],
-        strategy="native" if platform == WORKSTATION.platform else resolve_strategy(asked),
-        machine=WORKSTATION if platform == WORKSTATION.platform else JETSON,
+        strategy="native" if is_for_workstation else resolve_strategy(asked),
+        machine=WORKSTATION if is_for_workstation else JETSON,
         toolchains=load_toolchain_images(),
-        lock=load_lock(project.root / FILE_NAME),
+        lock=lock,
+        pins=NO_PINS if is_for_workstation else apt_pins(lock, project, groups[0][0]),
         context=named_context,
         mirrors=load_mirrors(os.environ) if mirrored else Mirrors(),
     )

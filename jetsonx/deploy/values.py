@@ -22,7 +22,11 @@ class RemoteImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteContainer:
-    """A container that a device has, whoever made it. ``ports`` are those of the device that it holds, "8080/tcp"."""
+    """A container that a device has, whoever made it. ``ports`` are those of the device that it holds, "8080/tcp".
+
+    ``health`` is what its health check says, "" when it has none; ``restarts`` how often it was started again by
+    itself, ``status`` its last exit status.
+    """
 
     id: str
     name: str
@@ -30,6 +34,9 @@ class RemoteContainer:
     state: str
     labels: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[str, ...] = ()
+    health: str = ""
+    restarts: int = 0
+    status: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

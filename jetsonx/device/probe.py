@@ -12,7 +12,7 @@ from jetsonx.device.answer import is_whole, parse_device
 from jetsonx.device.values import Device
 from jetsonx.errors import DeviceError, JetsonxError
 from jetsonx.rootfs.script import ask_machine, parse_answer
-from jetsonx.rootfs.ssh import Address
+from jetsonx.rootfs.ssh import QUIET_OPTIONS, Address
 from jetsonx.runner import Runner
 
 _AT_ONCE = 32
@@ -32,15 +32,20 @@ class Answer:
 
 
 def probe_device(
-    address: Address, *, runner: Runner, environ: Mapping[str, str], limit_s: float | None = None
+    address: Address,
+    *,
+    runner: Runner,
+    environ: Mapping[str, str],
+    limit_s: float | None = None,
+    options: Sequence[str] = QUIET_OPTIONS,
 ) -> Answer:
-    """Ask the device at ``address``.
+    """Ask the device at ``address``; with the ``options`` of a link to it, over that link.
 
     Raises HostKeyError for a key that ssh does not know, DeviceError when the device cannot be reached or has no POSIX
     shell, when its answer is cut off, or when ``limit_s`` seconds pass without one.
     """
     script = Path(__file__).with_name("probe.sh")
-    text = ask_machine(address, script, runner=runner, environ=environ, limit_s=limit_s)
+    text = ask_machine(address, script, runner=runner, environ=environ, limit_s=limit_s, options=options)
     asked_s = time.time()
     said = parse_answer(text)
     if not is_whole(said):

@@ -12,6 +12,7 @@ from jetsonx.catalog import Target, common_cpu
 from jetsonx.catalog.versions import parse_version
 from jetsonx.dockerfile.images import ToolchainImage, mirrored, pinned
 from jetsonx.dockerfile.machine import JETSON, WORKSTATION, AllMajor, Machine
+from jetsonx.dockerfile.pins import NO_PINS, AptPins
 from jetsonx.errors import ConfigError
 from jetsonx.net.mirrors import Mirrors
 from jetsonx.packages.dpkg import scripts_stanzas
@@ -46,7 +47,8 @@ class Dockerfile:
     ``l4t_image``: the release's own image, with CUDA's headers and libraries; ``toolchain_image``: the x86-64 one, only
     with "cross"; ``base_image``: what the result is built on, None for ``minimal``. ``context``: the sysroot is a named
     build context and no stage. ``build_packages``: Debian packages that the build needs on the machine it runs on;
-    ``target_packages``: those of the target that the project asks for; ``scripts_status``: dpkg's record of what is
+    ``target_packages`` and ``image_packages``: those that the project asks for of the target and in the image, as apt
+    takes them; ``scripts_status``: dpkg's record of what is
     taken as there when packages are unpacked, since only maintainer scripts need it. ``old_cmake``: the distribution's
     CMake does not know CUDA architectures. ``stand_ins``: registries and what is asked in their place, by the user's
     mirror setting. ``machine``: what the image is for; on a workstation everything is native to NVIDIA's x86-64 image.
@@ -64,6 +66,7 @@ class Dockerfile:
     cpu_flag: str
     build_packages: Words
     target_packages: Words
+    image_packages: Words
     old_cmake: bool
     scripts_status: str
     entrypoint: Words
@@ -94,6 +97,16 @@ class Dockerfile:
     def unpacks(self) -> bool:
         """True when the image gets packages without their maintainer scripts."""
         return bool(self.project.image.packages) and not self.project.image.scripts
+
+    @property
+    def unpinned(self) -> Words:
+        """What goes into the result and may be another tomorrow: images without a digest, packages of any version."""
+        takes_l4t = not self.context or (self.base_image is None and self.unpacks)
+        images = (self.l4t_image if takes_l4t else None, self.base_image)
+        named = [f"the image {image}" for image in images if image and "@" not in image]
+        packages = [f"sysroot.packages {name}" for name in self.target_packages if "=" not in name]
+        packages = [] if self.context else packages
+        return (*named, *packages, *(f"image.packages {name}" for name in self.image_packages if "=" not in name))
 
     @property
     def source(self) -> str:
@@ -152,6 +165,7 @@ def plan_dockerfile(
     strategy: Strategy,
     toolchains: Sequence[ToolchainImage],
     lock: Lock | None = None,
+    pins: AptPins = NO_PINS,
     context: bool = False,
     mirrors: Mirrors = _NO_MIRRORS,
     machine: Machine = JETSON,
@@ -160,8 +174,9 @@ def plan_dockerfile(
     """The Dockerfile for ``targets``, which are of one L4T release; images are named where ``mirrors`` has them.
 
     With ``machine`` WORKSTATION it makes the same program for x86-64 machines with a GPU, with the CUDA of that
-    release; ``strategy`` has to be "native" then. ``build_cache`` names a build directory to keep for the next build,
-    for CMake alone; it has to be another for each directory of sources, since ninja believes their times.
+    release; ``strategy`` has to be "native" then. ``pins`` are for the package sources of the release's image: another
+    base's, or maintainer scripts, know nothing of them. ``build_cache`` names a build directory to keep for the next
+    build, for CMake alone; it has to be another for each directory of sources, since ninja believes their times.
 
     Raises ConfigError when there is no image to build on, or for a project that a Dockerfile cannot hold.
     """
@@ -186,7 +201,8 @@ def plan_dockerfile(
         device_code=AllMajor() if is_for_workstation else DeviceCode(sms=sms),
         cpu_flag=common_cpu(targets).portable_flag,
         build_packages=_build_packages(project, old_cmake=old_cmake),
-        target_packages=project.sysroot.packages,
+        target_packages=project.sysroot.packages if pins.target is None else pins.target,
+        image_packages=project.image.packages if pins.image is None or not minimal else pins.image,
         old_cmake=old_cmake,
         scripts_status="\n".join(scripts_stanzas(project.image.packages)),
         test=_in_image(project, project.image.test),

@@ -22,10 +22,12 @@ from jetsonx.image import layer
 from jetsonx.image.layer import Entry
 from jetsonx.image.ldcache import find_libraries, render_cache
 from jetsonx.packages.deb import iter_deb
-from jetsonx.packages.dpkg import installed_stanza
+from jetsonx.packages.dpkg import installed_stanza, parse_stanza
 from jetsonx.packages.links import MERGED, clean_path, merge_usr, relative_link
 
-ALWAYS = ("ca-certificates", "libc6", "libgcc-s1", "libstdc++6")
+RUNTIME = ("libc6", "libgcc-s1", "libstdc++6")
+"""What the driver's libraries, which are mounted from the device, run on beside the program."""
+ALWAYS = ("ca-certificates", *RUNTIME)
 """Packages in every minimal image: programs load libgcc_s when they cancel a thread, and talk TLS."""
 
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
@@ -112,7 +114,28 @@ class Base:
 
 def is_always(name: str) -> bool:
     """True for a package in every minimal image: :data:`ALWAYS`, and gcc's, whose copyright file the libraries link."""
-    return name in ALWAYS or re.fullmatch(r"gcc-[0-9]+-base", name) is not None
+    return name in ALWAYS or is_gcc_base(name)
+
+
+def is_gcc_base(name: str) -> bool:
+    """True for the package that holds GCC's copyright file."""
+    return re.fullmatch(r"gcc-[0-9]+-base", name) is not None
+
+
+def over_runtime(
+    debs: Mapping[str, Deb], runtime: Mapping[str, Deb], wanted: Iterable[str], *, read_control: Callable[[Path], str]
+) -> dict[str, Deb]:
+    """The sysroot's ``debs`` with another suite's ``runtime`` in place of their own.
+
+    Of the sysroot's gcc-N-base only what one of the ``wanted`` packages still needs stays (libgomp1 has its copyright
+    file there).
+    """
+    if not runtime:
+        return dict(debs)
+    others = [debs[name].path for name in wanted if name in debs and name not in runtime]
+    needs = {word for path in others for word in parse_stanza(read_control(path)).get("depends", "").split()}
+    kept = {name: deb for name, deb in debs.items() if name in needs or not is_gcc_base(name)}
+    return {**kept, **runtime}
 
 
 def plan_base(packages: Iterable[str], debs: Mapping[str, Deb], *, origin: Origin, driver_dirs: Sequence[str]) -> Base:

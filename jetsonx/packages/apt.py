@@ -83,7 +83,7 @@ Dir::Cache::pkgcache "pkgcache.bin";
 Dir::Cache::srcpkgcache "srcpkgcache.bin";
 Dir::Etc::sourcelist "/dev/null";
 Dir::Etc::sourceparts "{folder}/etc/";
-Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferences "{folder}/etc/preferences";
 Dir::Etc::preferencesparts "/dev/null";
 """ + (f'Dir::Etc::trusted "{keys}/trusted.gpg";\nDir::Etc::trustedparts "{keys}/trusted.gpg.d/";\n' if keys else "")
 
@@ -98,11 +98,13 @@ def fetch_lists(
     console: Console,
     status: bytes = b"",
     keys: Path | None = None,
+    preferences: str = "",
 ) -> Apt:
     """Bring the package lists of a suite up to date.
 
     ``status`` is what dpkg says is installed already, ``keys`` as for :func:`render_conf`; with them some sources may
-    fail as long as one answers: an image names what its maker could reach.
+    fail as long as one answers: an image names what its maker could reach. ``preferences``: apt_preferences(5), where
+    the sources are of more than one suite.
 
     A suite that the mirror does not have, or not for this architecture, gives an Apt with ``missing`` set. Raises
     DownloadError when the mirror cannot be reached or its signature is not right.
@@ -118,6 +120,7 @@ def fetch_lists(
     if installed is not None:
         installed.write_bytes(status)
     (folder / "etc" / "target.sources").write_text(text)
+    (folder / "etc" / "preferences").write_text(preferences)
     apt.conf.write_text(render_conf(folder, debian_arch, keys))
     console.say(f"{codename}: reading the package lists for {debian_arch}")
     done = runner.run(apt.command("apt-get", "update", "-o", "APT::Update::Error-Mode=any"))

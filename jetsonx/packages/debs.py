@@ -21,6 +21,17 @@ from jetsonx.store.tree import TreeWriter
 
 _NAMED = 5  # packages that an error names
 
+# apt_preferences(5). libc-bin, locales and their like want the very glibc they were built with, so they come with it.
+_LIBC_OF = """\
+Package: *
+Pin: release n={codename}
+Pin-Priority: -1
+
+Package: src:glibc
+Pin: release n={codename}
+Pin-Priority: 990
+"""
+
 
 def resolve_debs(
     target: Target, packages: Sequence[str], distribution: str, effects: Effects
@@ -140,19 +151,28 @@ def read_deb(deb: Package, paths: Mapping[str, Path], effects: Effects) -> bytes
     return data
 
 
-def suite_lists(suite: Suite, target: _HasArch, effects: Effects, status: bytes = b"") -> Apt:
-    """apt with the package lists of a suite; ``status`` is what dpkg says is installed already."""
+def suite_lists(
+    suite: Suite, target: _HasArch, effects: Effects, status: bytes = b"", *, libc_of: Suite | None = None
+) -> Apt:
+    """apt with the package lists of a suite; ``status`` is what dpkg says is installed already.
+
+    ``libc_of``: a suite that everything made of glibc's source comes from instead, and nothing else does.
+    """
     host, override = load_host(), _mirror()
     if host.distribution == "ubuntu" and not host.ports_uri and not override:
         host = replace(host, ports_uri=fetch_ports_uri(store=effects.store, runner=effects.runner))
+    sources = resolve_sources(host, suite.codename, override)
+    if libc_of is not None:
+        sources += resolve_sources(host, libc_of.codename, override)
     return fetch_lists(
-        resolve_sources(host, suite.codename, override),
+        sources,
         suite.codename,
         debian_arch=target.debian_arch,
         store=effects.store,
         runner=effects.runner,
         console=effects.console,
         status=status,
+        preferences=_LIBC_OF.format(codename=libc_of.codename) if libc_of is not None else "",
     )
 
 

@@ -103,6 +103,15 @@ class LockedImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LockedRuntime:
+    """The C and C++ libraries in the image for one L4T release, where they are of another suite than the sysroot."""
+
+    release: Annotated[str, _WORD]
+    suite: Annotated[str, _WORD]
+    package: Annotated[tuple[LockedPackage, ...], Key(Many(Record(LockedPackage), "packages"), "")] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
     """A jetsonx.lock. ``tool`` and ``tool_archive`` are the toolchain for this workstation: wheels and archives.
 
@@ -112,6 +121,7 @@ class Lock:
     schema: Annotated[int, Key(Choice((_SCHEMA,)), "")]
     sysroot: Annotated[tuple[LockedSysroot, ...], Key(Many(Record(LockedSysroot), "sysroots"), "")] = ()
     image: Annotated[tuple[LockedImage, ...], Key(Many(Record(LockedImage), "images"), "")] = ()
+    runtime: Annotated[tuple[LockedRuntime, ...], Key(Many(Record(LockedRuntime), "runtimes"), "")] = ()
     tool: Annotated[tuple[LockedWheel, ...], Key(Many(Record(LockedWheel), "wheels"), "")] = ()
     tool_archive: Annotated[tuple[LockedArchive, ...], Key(Many(Record(LockedArchive), "archives"), "")] = ()
 
@@ -132,6 +142,15 @@ class Lock:
         """The lock with this image in place of the one for ``release``; None leaves none."""
         others = tuple(other for other in self.image if other.release != release)
         return replace(self, image=(*others, image) if image else others)
+
+    def runtime_of(self, release: str) -> LockedRuntime | None:
+        """The C and C++ libraries locked for the image of an L4T release."""
+        return next((runtime for runtime in self.runtime if runtime.release == release), None)
+
+    def with_runtime(self, release: str, runtime: LockedRuntime | None) -> Lock:
+        """The lock with this runtime in place of the one for ``release``; None leaves none."""
+        others = tuple(other for other in self.runtime if other.release != release)
+        return replace(self, runtime=(*others, runtime) if runtime else others)
 
 
 EMPTY_LOCK = Lock(schema=_SCHEMA)
@@ -154,7 +173,7 @@ def parse_lock(text: str, path: Path) -> Lock:
         lock = _sorted(Record(Lock).read(tables, ""))
     except Invalid as invalid:
         raise ConfigError("\n".join(f"{path}: damaged: {problem}" for problem in invalid.args), hint=hint) from None
-    for what, entries in (("sysroots", lock.sysroot), ("images", lock.image)):
+    for what, entries in (("sysroots", lock.sysroot), ("images", lock.image), ("runtimes", lock.runtime)):
         if len({entry.release for entry in entries}) < len(entries):
             raise ConfigError(f"{path}: damaged: two {what} for one L4T release", hint=hint)
     return lock
@@ -184,6 +203,9 @@ def render_lock(lock: Lock) -> str:
     for image in lock.image:
         lines += ["", "[[image]]", f"release = {toml_text(image.release)}", f"key = {toml_text(image.key)}"]
         lines += _rows("package", image.package)
+    for runtime in lock.runtime:
+        lines += ["", "[[runtime]]", f"release = {toml_text(runtime.release)}", f"suite = {toml_text(runtime.suite)}"]
+        lines += _rows("package", runtime.package)
     # A key that comes after [[sysroot]] would belong to it, so tools come first.
     lines[2:2] = [*_rows("tool", lock.tool), *_rows("tool_archive", lock.tool_archive)]
     return "\n".join(lines) + "\n"
@@ -226,6 +248,7 @@ def _sorted(lock: Lock) -> Lock:
         lock,
         sysroot=tuple(sorted(sysroots, key=lambda x: x.release)),
         image=tuple(sorted((replace(x, package=_by_name(x.package)) for x in lock.image), key=lambda x: x.release)),
+        runtime=tuple(sorted((replace(x, package=_by_name(x.package)) for x in lock.runtime), key=lambda x: x.release)),
         tool=_by_name(lock.tool),
         tool_archive=_by_name(lock.tool_archive),
     )

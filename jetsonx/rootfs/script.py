@@ -6,13 +6,13 @@ The answer is ``name=value``, a line each. The machine is not trusted: its answe
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from jetsonx.errors import DeviceError
-from jetsonx.rootfs.ssh import Address, check_connection, ssh_command
+from jetsonx.rootfs.ssh import QUIET_OPTIONS, Address, check_connection, ssh_command
 from jetsonx.runner import Runner
 
 MOST_BYTES = 1 << 18
@@ -22,15 +22,22 @@ _COUNT = re.compile(r"[0-9]{1,15}")
 
 
 def ask_machine(
-    address: Address, script: Path, *, runner: Runner, environ: Mapping[str, str], limit_s: float | None = None
+    address: Address,
+    script: Path,
+    *,
+    runner: Runner,
+    environ: Mapping[str, str],
+    limit_s: float | None = None,
+    options: Sequence[str] = QUIET_OPTIONS,
 ) -> str:
     """What ``script`` printed at ``address``; "" when there is no ``sh``.
 
-    ``limit_s``: seconds until the machine counts as silent, None for as long as ssh waits. Raises DeviceError when it
-    cannot be reached, does not answer in time or does not stop answering.
+    ``limit_s``: seconds until the machine counts as silent, None for as long as ssh waits. ``options`` are ssh's,
+    those of a link to go over that. Raises DeviceError when it cannot be reached, does not answer in time or does not
+    stop answering.
     """
     prelude = Path(__file__).with_name("script.sh").read_bytes()
-    command = ssh_command(address, ("sh",), environ)
+    command = ssh_command(address, ("sh",), environ, options=options)
     if limit_s is not None:
         command = replace(command, argv=("timeout", "--kill-after=0.2", str(limit_s), *command.argv))
     came = bytearray()

@@ -15,7 +15,14 @@ from jetsonx.errors import ConfigError, DeviceError
 from jetsonx.runner import Command, Completed
 
 # A link that died is noticed after a minute; a device that is switched off does not keep anyone waiting for longer.
-_OPTIONS = ("BatchMode=yes", "ControlMaster=no", "ConnectTimeout=20", "ServerAliveInterval=15", "ServerAliveCountMax=4")
+QUIET_OPTIONS = (
+    "BatchMode=yes",
+    "ControlMaster=no",
+    "ConnectTimeout=20",
+    "ServerAliveInterval=15",
+    "ServerAliveCountMax=4",
+)
+"""Never ask, and share no connection."""
 _FAILED = 255  # ssh's own exit status for whatever went wrong with the connection
 _URL = re.compile(r"ssh://(?P<host>[^/]+)(?P<root>/.*)?")
 _PORT = re.compile(r"(?P<host>[^:]+):(?P<port>[0-9]+)")
@@ -35,6 +42,10 @@ _CHANGED_NAME = re.compile(r"Host key for (?P<name>\S+) has changed")
 
 class HostKeyError(DeviceError):
     """ssh does not know the key of a machine, and was not to ask."""
+
+
+class UnreachableError(DeviceError):
+    """There was no connection, or it broke; later there may be one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +107,7 @@ def parse_machine_address(text: str, *, what: str) -> Address:
 
 
 def ssh_command(
-    address: Address, words: Sequence[str], environ: Mapping[str, str], *, options: Sequence[str] = _OPTIONS
+    address: Address, words: Sequence[str], environ: Mapping[str, str], *, options: Sequence[str] = QUIET_OPTIONS
 ) -> Command:
     """Run ``words`` on the device. ``JETSONX_SSH_CONFIG`` in ``environ`` names another configuration for ssh.
 
@@ -113,7 +124,8 @@ def ssh_command(
 def check_connection(address: Address, done: Completed, environ: Mapping[str, str]) -> None:
     """Raise DeviceError when it was the connection that failed, with ssh's own words and what to do about them.
 
-    For a machine whose key is not known it is a :class:`HostKeyError`.
+    For a machine whose key is not known it is a :class:`HostKeyError`, and an :class:`UnreachableError` when nothing
+    needs to be done but to try again later.
     """
     if done.status != _FAILED and done.status >= 0:
         return
@@ -121,7 +133,8 @@ def check_connection(address: Address, done: Completed, environ: Mapping[str, st
     hint = _HINTS.get(found, "see whether it answers: {by_hand}")
     name, port = _name_and_port(address)
     copy = ("ssh-copy-id", *(("-p", port) if port else ()), name)
-    raise (HostKeyError if found == _UNKNOWN else DeviceError)(
+    kind = HostKeyError if found == _UNKNOWN else DeviceError if found else UnreachableError
+    raise kind(
         f"cannot reach {address.host} with ssh",
         details=done.tail.strip(),
         hint=hint.format(by_hand=by_hand(address, environ), copy=shlex.join(copy), forget=_forget(address, done.tail)),

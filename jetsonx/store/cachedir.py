@@ -40,6 +40,17 @@ def default_root(environ: Mapping[str, str]) -> Path:
     return user_cache_path("jetsonx")
 
 
+def state_root(environ: Mapping[str, str]) -> Path:
+    """Where what is to be remembered lies, which nobody can fetch again: ``JETSONX_STATE``, else ``jetsonx`` in the
+    user's directory for that.
+    """
+    if chosen := environ.get("JETSONX_STATE"):
+        return Path(chosen).expanduser().absolute()
+    from platformdirs import user_state_path
+
+    return user_state_path("jetsonx")
+
+
 class CacheDir:
     """The cache directory at ``root``. Nothing is created before something is to be written.
 

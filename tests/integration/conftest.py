@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,17 +30,42 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 CLI = (sys.executable, "-m", "jetsonx")
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+BUILDS = "builds in engines"
+"""The group of modules that build in Docker engines: they share toolchains there, and the machine's one binfmt_misc."""
+_SHARED = {"arm64", "devel_registry"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this directory, and say which of them stay together when several workers share them out.
+
+    A module is a group, so that what it builds is built once; those that build in engines are one, which takes the
+    longest and comes first. A module may say another by ``xdist_group``.
+    """
     here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.integration)
+    ours = [item for item in items if item.path.is_relative_to(here)]
+    builds = {item.path for item in ours if _SHARED & {*getattr(item, "fixturenames", ())}}
+    for item in ours:
+        item.add_marker(pytest.mark.integration)
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(BUILDS if item.path in builds else item.path.stem))
+    items.sort(key=lambda item: _group(item) != BUILDS)  # stable: the rest stays as it is
+
+
+def _group(item: pytest.Item) -> str | None:
+    marker = item.get_closest_marker("xdist_group")
+    return marker.args[0] if marker else None
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_ccache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A compiler cache of the tests' own: with the user's, a second run would test ccache instead of the compilers."""
-    os.environ["CCACHE_DIR"] = str(tmp_path_factory.mktemp("ccache"))
+    """A compiler cache of the tests' own: with the user's, a second run would test ccache instead of the compilers.
+
+    All workers of a run share it, as the projects on a workstation do.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ["CCACHE_DIR"] = str(shared / "ccache")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

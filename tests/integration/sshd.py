@@ -1,4 +1,4 @@
-"""A real sshd on a loopback port, with keys of its own, for this user alone; it works for root and for anyone else."""
+"""A real sshd with keys of its own, for this user alone; it works for root and for anyone else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +35,18 @@ def find_sshd() -> str | None:
 
 
 @contextlib.contextmanager
-def serve_ssh(tmp: Path, name: str = "jetson", *, environ: Mapping[str, str] | None = None) -> Iterator[SshHost]:
-    """Serve SSH on 127.0.0.1 while the block runs; everything it needs lies in ``tmp``.
+def serve_ssh(
+    tmp: Path,
+    name: str = "jetson",
+    *,
+    environ: Mapping[str, str] | None = None,
+    ip: str = "127.0.0.1",
+    inside: Sequence[str] = (),
+) -> Iterator[SshHost]:
+    """Serve SSH on ``ip`` while the block runs; everything it needs lies in ``tmp``.
 
-    ``environ``: what those who log in find set; it wins over what sshd sets by itself, such as PATH.
+    ``environ``: what those who log in find set; it wins over what sshd sets by itself, such as PATH. ``inside`` are the
+    words that sshd is started with, to be in another network.
     """
     sshd = find_sshd()
     if sshd is None:
@@ -51,13 +59,13 @@ def serve_ssh(tmp: Path, name: str = "jetson", *, environ: Mapping[str, str] | N
     shutil.copy(tmp / "user_key.pub", tmp / "authorized_keys")
     port = _free_port()
     algorithm, public, *_ = (tmp / "host_key.pub").read_text().split()
-    (tmp / "known_hosts").write_text(f"[127.0.0.1]:{port} {algorithm} {public}\n")
-    (tmp / "sshd_config").write_text(_sshd_config(tmp, port) + _set_env(environ or {}))
-    (tmp / "ssh_config").write_text(_ssh_config(tmp, name, port))
+    (tmp / "known_hosts").write_text(f"[{ip}]:{port} {algorithm} {public}\n")
+    (tmp / "sshd_config").write_text(_sshd_config(tmp, ip, port) + _set_env(environ or {}))
+    (tmp / "ssh_config").write_text(_ssh_config(tmp, name, ip, port))
     log = tmp / "sshd.log"
-    with subprocess.Popen([sshd, "-D", "-f", tmp / "sshd_config", "-E", log]) as server:
+    with subprocess.Popen([*inside, sshd, "-D", "-f", tmp / "sshd_config", "-E", log]) as server:
         try:
-            _await_port(port, server, log)
+            _await_port(ip, port, server, log)
             yield SshHost(
                 name=name,
                 config=tmp / "ssh_config",
@@ -71,9 +79,9 @@ def serve_ssh(tmp: Path, name: str = "jetson", *, environ: Mapping[str, str] | N
             server.terminate()
 
 
-def _sshd_config(tmp: Path, port: int) -> str:
+def _sshd_config(tmp: Path, ip: str, port: int) -> str:
     return f"""\
-ListenAddress 127.0.0.1
+ListenAddress {ip}
 Port {port}
 HostKey {tmp}/host_key
 PidFile {tmp}/sshd.pid
@@ -93,10 +101,10 @@ def _set_env(environ: Mapping[str, str]) -> str:
     return f"SetEnv {words}\n" if words else ""
 
 
-def _ssh_config(tmp: Path, name: str, port: int) -> str:
+def _ssh_config(tmp: Path, name: str, ip: str, port: int) -> str:
     return f"""\
 Host {name}
-  HostName 127.0.0.1
+  HostName {ip}
   Port {port}
   User {getpass.getuser()}
   IdentityFile {tmp}/user_key
@@ -114,12 +122,12 @@ def _free_port() -> int:
         return port
 
 
-def _await_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+def _await_port(ip: str, port: int, server: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
             break
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        with contextlib.suppress(OSError), socket.create_connection((ip, port), timeout=1):
             return
         time.sleep(0.02)
     words = log.read_text() if log.exists() else ""

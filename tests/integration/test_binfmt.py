@@ -21,11 +21,13 @@ import pytest
 
 from jetsonx.host.binfmt import MOUNT, read_entries, tiny_program
 from jetsonx.host.binfmt_install import NAME, RECORD, registration
-from tests.integration.conftest import CLI, Need, Ran
+from tests.integration.conftest import BUILDS, CLI, Need, Ran
 
 ENTRIES = Path("/") / MOUNT
 STATIC = "/usr/bin/qemu-aarch64-static"
 FOREIGN = registration(STATIC).replace(NAME.encode(), b"another")
+
+pytestmark = pytest.mark.xdist_group(BUILDS)  # which register QEMU for the whole machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

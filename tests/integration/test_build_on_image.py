@@ -15,7 +15,7 @@ from tests.integration.conftest import Need, Run
 from tests.integration.l4t import serve_images
 from tests.integration.redist_server import serve_redist
 from tests.integration.redist_tree import make_tree
-from tests.integration.test_redist import CACHE
+from tests.integration.test_redist import CACHE, GROUP
 
 PROGRAM = """\
 #include <cstdio>
@@ -50,6 +50,8 @@ link = ["-llz4"]
 [sysroot]
 source = "image"
 """
+
+pytestmark = GROUP
 
 
 @pytest.fixture(scope="module")

@@ -16,21 +16,15 @@ from subprocess import PIPE
 
 import pytest
 
-from jetsonx.elf.load import read_elf
 from jetsonx.engine import node_machine
 from jetsonx.engine.builders import choose_native
 from jetsonx.errors import HostError
 from jetsonx.runner import Runner
 from tests.integration.conftest import CLI, Need, Run
 from tests.integration.docker_engine import Engine
-from tests.integration.registry import RunningRegistry
 from tests.integration.sshd import SshHost, find_sshd, serve_ssh
 
 NAME = "jetsonx-jetson"
-KERNEL = """\
-__global__ void twice(float *x) { x[threadIdx.x] *= 2; }
-int main() { twice<<<1, 32>>>(nullptr); }
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,32 +130,6 @@ def test_a_node_is_listed_used_and_removed(
     gone = jetsonx("builder", "remove", NAME, env=client.env)
     assert gone.status == 2
     assert "no builder node" in gone.err
-
-
-def test_a_native_build_goes_there(
-    client: Client,
-    added: str,
-    engine_20: Engine,
-    devel_registry: RunningRegistry,
-    sample: Callable[[str], Path],
-    jetsonx: Run,
-) -> None:
-    project = sample("vector-add")
-    (project / "vector_add.cu").write_text(KERNEL)  # short: the compilers are emulated here
-    env = {**client.env, "JETSONX_MIRRORS": f"nvcr.io={devel_registry.url}"}
-    ran = jetsonx("build", project, "--strategy", "native", "-t", "orin-nano@39.2", env=env, timeout_s=900)
-    assert ran.status == 0, ran.err
-    assert f"native: as asked, on {NAME} (ssh://jetson): x86_64, {os.cpu_count()} cores, emulated" in ran.err
-    try:
-        assert read_elf(project / "out/files/vector-add").machine == "AArch64"
-        built = engine_20.docker("image", "inspect", "vector-add:0.1.0", "--format", "{{.Architecture}} {{.Id}}").out
-        architecture, image_id = built.split()
-        assert architecture == "arm64"
-        # what was built stays there, and came here in one stream
-        [described] = json.loads((project / "out/image/manifest.json").read_bytes())
-        assert described["Config"].endswith(image_id.removeprefix("sha256:"))
-    finally:
-        engine_20.docker("image", "rm", "vector-add:0.1.0")
 
 
 def test_no_node_is_no_native_build(client: Client, sample: Callable[[str], Path], jetsonx: Run) -> None:

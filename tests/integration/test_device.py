@@ -19,6 +19,7 @@ import pytest
 from jetsonx.device import probe
 from jetsonx.rootfs import script
 from tests.integration.conftest import CLI, Need, Ran, Run
+from tests.integration.device_net import make_jetson
 from tests.integration.docker_engine import Engine
 from tests.integration.sshd import SshHost, find_sshd, serve_ssh
 
@@ -62,20 +63,6 @@ class Site:
 def fingerprint(host: SshHost) -> str:
     key = host.known_hosts.with_name("host_key.pub")
     return subprocess.run(["ssh-keygen", "-lf", key], capture_output=True, text=True, check=True).stdout.split()[1]
-
-
-def make_jetson(root: Path) -> Path:
-    files = {
-        "etc/nv_tegra_release": b"# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic\n# KERNEL_VARIANT\n",
-        "etc/os-release": b'NAME="Ubuntu"\nPRETTY_NAME="Ubuntu 22.04.5 LTS"\n',
-        "proc/device-tree/model": b"NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0",
-        "proc/device-tree/compatible": b"nvidia,p3768-0000+p3767-0005-super\0nvidia,p3767-0005\0nvidia,tegra234\0",
-        "usr/local/cuda/version.json": b'{\n  "cuda": {\n    "name": "CUDA SDK",\n    "version": "12.6.68"\n  }\n}\n',
-    }
-    for name, data in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(data)
-    return root
 
 
 @contextlib.contextmanager

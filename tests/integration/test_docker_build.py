@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -269,11 +270,16 @@ def test_no_permission_on_the_socket(engine_26: Engine, sample: Sample) -> None:
     assert "3. this session began" in done.stderr
 
 
+@pytest.fixture(scope="module")
+def own(env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """A store of these tests' own: what comes from the stand-in must not be taken for NVIDIA's."""
+    return {**env, "JETSONX_CACHE": str(tmp_path_factory.mktemp("store") / "cache")}
+
+
 def test_a_sysroot_of_the_releases_image_is_a_named_context(
-    engine_26: Engine, engine_20: Engine, jetsonx: Run, sample: Sample, env: Mapping[str, str], tmp_path: Path
+    engine_26: Engine, engine_20: Engine, jetsonx: Run, sample: Sample, own: Mapping[str, str]
 ) -> None:
     project = sample("vector-add")
-    own = {**env, "JETSONX_CACHE": str(tmp_path / "cache")}
     build = ("build", project, "--engine", "docker", *TARGET)
     stage = jetsonx(*build, "--dry-run", env={**engine_26.env, **own})
     assert "sysroot: by a stage, from the release's image" in stage.out
@@ -288,6 +294,31 @@ def test_a_sysroot_of_the_releases_image_is_a_named_context(
     assert built.status == 0, built.err
     ran = engine_26.docker("run", "--rm", "--platform=linux/arm64", "vector-add:0.1.0", "--self-test")
     assert ran.out.startswith("CPU reference: ok")
+
+
+def test_locked_packages_are_installed_in_their_versions_or_not_at_all(
+    engine_20: Engine, jetsonx: Run, own: Mapping[str, str], tmp_path: Path
+) -> None:
+    """By a stage, where apt is asked: this engine takes no named contexts. The local engine writes the lock."""
+    project = command_project(tmp_path / "p", "$CC -x c - -o app -llz4 <main.c")
+    (project / "main.c").write_text("#include <lz4.h>\nint main(void) { return LZ4_versionNumber() < 10900; }\n")
+    with (project / "jetsonx.toml").open("a") as file:
+        file.write('[sysroot]\nsource = "image"\npackages = ["liblz4-dev"]\n[image]\npackages = ["lz4"]\n')
+    local = jetsonx("build", project, "--engine", "local", env=own)
+    assert local.status == 0, local.err
+    build = ("build", project, "--engine", "docker", "--locked", "-o", project / "out/docker")
+    built = jetsonx(*build, env={**engine_20.env, **own}, timeout_s=900)
+    assert built.status == 0, built.err
+    text = (project / "out/docker/docker/Dockerfile").read_text()
+    [sysroot, image] = re.findall(r"--download-only (.*) \\", text)
+    assert re.fullmatch(r"liblz4-dev=[\w.+~-]+", sysroot)
+    assert {"lz4", "libc6", "liblz4-1"} <= {word.partition("=")[0] for word in image.split()}
+
+    lock = project / "jetsonx.lock"
+    lock.write_text(re.sub(r'(name = "liblz4-dev", version = )"[^"]*"', r'\1"0.1-1"', lock.read_text()))
+    gone = jetsonx(*build, env={**engine_20.env, **own}, timeout_s=900)
+    assert gone.status != 0
+    assert "Version '0.1-1' for 'liblz4-dev' was not found" in gone.err
 
 
 def test_podman_under_the_name_of_docker(jetsonx: Run, sample: Sample, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,10 @@ from jetsonx.store.store import Store, default_root
 from tests.integration.conftest import Need, Run
 from tests.integration.redist_server import RedistServer, serve_redist
 from tests.integration.redist_tree import make_tree
+from tests.integration.test_image_runtime import check_image, version
 
 CACHE = default_root(os.environ).with_name("jetsonx-tests")
+GROUP = pytest.mark.xdist_group("redist")  # of all tests that use the cache directory in it
 PROGRAM = """\
 #include <cstdio>
 #include <thrust/device_vector.h>
@@ -53,6 +55,8 @@ message(STATUS "CUDAToolkit ${CUDAToolkit_VERSION}")
 add_executable(scale scale.cu)
 target_link_libraries(scale PRIVATE CUDA::nvjpeg)
 """
+
+pytestmark = GROUP
 
 
 @pytest.fixture(scope="session")
@@ -137,6 +141,23 @@ def test_the_releases_own_cuda_on_r36(
     assert "/compute/cuda/redist/redistrib_12.6.3.json" in server.asked
     ran = jetsonx("run", cwd=place, env=env)
     assert ran.out.startswith("cudart 12040, 0 devices"), "12.4 stands for 12.6.3 in this tree"
+
+
+@pytest.mark.parametrize(("target", "glibc"), [("agx-orin@35.4.1", "2.31-"), ("orin-nano@36.4.3", "2.36-")])
+def test_an_image_is_not_older_than_the_device(
+    target: str,
+    glibc: str,
+    sample: Callable[[str], Path],
+    tmp_path: Path,
+    jetsonx: Run,
+    env: dict[str, str],
+    need: Need,
+) -> None:
+    place = sample("vector-add")
+    built = jetsonx("build", "-t", target, cwd=place, env=env)
+    assert built.status == 0, built.err
+    root = check_image(place, target, jetsonx, need, tmp_path, but=["JX707"])  # JetPack 5 needs cuda-compat
+    assert version(root, "libc6").startswith(glibc)
 
 
 @pytest.mark.parametrize("compiler", ["zig", "gcc"])

@@ -10,6 +10,7 @@ from jetsonx.catalog import (
     common_cpu,
     find_module,
     load_catalog,
+    rank_runtime_suites,
     rank_suites,
     resolve_target,
 )
@@ -265,6 +266,33 @@ def test_both_ceilings_count() -> None:
     assert rank_suites(CATALOG.suites, "2.36", "GLIBCXX_3.4.28", "debian")[0].codename == "bullseye"
     assert rank_suites(CATALOG.suites, "2.4", "GLIBCXX_3.4.33", "debian") == ()  # 2.4 is older than 2.31
     assert rank_suites(CATALOG.suites, "2.41", "GLIBCXX_3.4.33", "alpine") == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "debian", "ubuntu"),
+    [
+        ("r32", ["bullseye", "bookworm", "trixie"], ["bionic", "focal", "jammy", "noble"]),
+        ("r34", ["bullseye", "bookworm", "trixie"], ["focal", "jammy", "noble"]),
+        ("r35", ["bullseye", "bookworm", "trixie"], ["focal", "jammy", "noble"]),
+        ("r36", ["bookworm", "trixie"], ["jammy", "noble"]),
+        ("r38", ["trixie"], ["noble"]),
+        ("r39", ["trixie"], ["noble"]),
+    ],
+)
+def test_suites_for_images_never_older_than_the_target_oldest_first(
+    line: str, debian: list[str], ubuntu: list[str]
+) -> None:
+    chosen = CATALOG.lines[line]
+    for distribution, expected in (("debian", debian), ("ubuntu", ubuntu)):
+        ranked = rank_runtime_suites(CATALOG.suites, chosen.glibc, chosen.glibcxx, distribution)
+        assert [suite.codename for suite in ranked] == expected
+
+
+def test_both_floors_count() -> None:
+    libstdcxx = rank_runtime_suites(CATALOG.suites, "2.31", "GLIBCXX_3.4.29", "debian")
+    assert [x.codename for x in libstdcxx] == ["bookworm", "trixie"]
+    assert [x.codename for x in rank_runtime_suites(CATALOG.suites, "2.37", "GLIBCXX_3.4.28", "debian")] == ["trixie"]
+    assert rank_runtime_suites(CATALOG.suites, "2.42", "GLIBCXX_3.4.33") == ()
 
 
 def test_base_packages_take_the_suites_gcc() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from jetsonx.build import image_packages
 from jetsonx.build.image_packages import ImagePackages
+from jetsonx.build.image_runtime import SYSROOTS_OWN
 from jetsonx.build.lockfile import find_image_pins, image_key, lock_image
 from jetsonx.catalog import Target, load_catalog, resolve_target
 from jetsonx.console import Console
@@ -196,7 +197,7 @@ def effects(tmp_path: Path) -> Effects:
 def found(
     of: Project, target: Target, sysroot: Sysroot, effects: Effects, lock: Lock | None = None, *, locked: bool = False
 ) -> ImagePackages:
-    return image_packages.resolve(of, target, sysroot, effects, lock=lock, locked=locked, refresh=False)
+    return image_packages.resolve(of, target, sysroot, SYSROOTS_OWN, effects, lock=lock, locked=locked, refresh=False)
 
 
 def locked_for(of: Project, target: Target, sysroot: Sysroot) -> Lock:

@@ -17,6 +17,7 @@ from jetsonx.project.lock import (
     Lock,
     LockedImage,
     LockedPackage,
+    LockedRuntime,
     LockedSysroot,
     LockedWheel,
     load_lock,
@@ -103,11 +104,13 @@ SYSROOTS = st.builds(
     wheel=st.lists(WHEELS, max_size=2).map(tuple),
 )
 IMAGES = st.builds(LockedImage, release=WORDS, key=WORDS, package=st.lists(PACKAGES, max_size=2).map(tuple))
+RUNTIMES = st.builds(LockedRuntime, release=WORDS, suite=WORDS, package=st.lists(PACKAGES, max_size=2).map(tuple))
 LOCKS = st.builds(
     Lock,
     schema=st.just(1),
     sysroot=st.lists(SYSROOTS, max_size=2, unique_by=lambda sysroot: sysroot.release).map(tuple),
     image=st.lists(IMAGES, max_size=2, unique_by=lambda image: image.release).map(tuple),
+    runtime=st.lists(RUNTIMES, max_size=2, unique_by=lambda runtime: runtime.release).map(tuple),
     tool=st.lists(WHEELS, max_size=3).map(tuple),
 )
 
@@ -121,7 +124,8 @@ def is_same(one: Lock, other: Lock) -> bool:
             for root in lock.sysroot
         }
         images = {image.release: (image.key, sorted(map(repr, image.package))) for image in lock.image}
-        return roots, images, sorted(map(repr, lock.tool))
+        runtimes = {each.release: (each.suite, sorted(map(repr, each.package))) for each in lock.runtime}
+        return roots, images, runtimes, sorted(map(repr, lock.tool))
 
     return contents(one) == contents(other)
 
@@ -140,6 +144,18 @@ def test_a_sysroot_is_found_and_replaced_by_its_release() -> None:
     newer = replace(R39, suite="trixie")
     assert LOCK.with_sysroot(newer).sysroot == (R36, newer)
     assert EMPTY_LOCK.with_sysroot(R36).sysroot_of("36.4.3") == R36
+
+
+def test_a_runtime_is_found_and_replaced_by_its_release() -> None:
+    trixie = LockedRuntime(release="39.2.0", suite="trixie", package=(LIBC,))
+    lock = LOCK.with_runtime("39.2.0", trixie)
+    assert lock.runtime_of("39.2.0") == trixie
+    assert lock.runtime_of("36.4.3") is None
+    assert lock.with_runtime("39.2.0", None) == LOCK
+    assert 'release = "39.2.0"\nsuite = "trixie"\npackage = [' in render_lock(lock)
+    twice = render_lock(lock) + '[[runtime]]\nrelease = "39.2.0"\nsuite = "trixie"\n'
+    with pytest.raises(ConfigError, match="two runtimes for one L4T release"):
+        parse_lock(twice, FILE)
 
 
 def cut(text: str) -> str:

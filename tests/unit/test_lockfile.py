@@ -6,10 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from jetsonx.build.lockfile import find_pins, lock_build, request_key, tool_pins
+from jetsonx.build.lockfile import (
+    apt_pins,
+    find_pins,
+    image_key,
+    lock_build,
+    lock_image,
+    refuse_unlocked,
+    request_key,
+    tool_pins,
+)
 from jetsonx.catalog import Target, load_catalog, resolve_target
+from jetsonx.dockerfile import Dockerfile, load_toolchain_images, plan_dockerfile, render_dockerfile
+from jetsonx.dockerfile.pins import AptPins
 from jetsonx.errors import ConfigError, DownloadError
-from jetsonx.packages.package import Package, Wheel
+from jetsonx.packages.package import ImagePin, Package, Pins, Wheel
 from jetsonx.project import Project, parse_project
 from jetsonx.project.lock import Lock, LockedPackage, LockedSysroot
 from jetsonx.store.store import Tree
@@ -147,3 +158,79 @@ def test_another_file_under_a_pinned_version_is_refused() -> None:
     check_pin(wheel("cmake", "3.31.11", "2" * 64), pins)
     with pytest.raises(DownloadError, match=r"jetsonx\.lock pins"):
         check_pin(wheel("cmake", "3.31.10", "2" * 64), pins)
+
+
+# ---- In a Dockerfile -------------------------------------------------------------------------------------------------
+
+
+def deb(name: str, version: str) -> Package:
+    return Package(name=name, version=version, filename=f"{name}.deb", sha256=SHA, size_bytes=1, url="x")
+
+
+def shipped(image: str = 'packages = ["lz4"]') -> Project:
+    text = (
+        '[project]\nname = "x"\n[target]\nmodules = ["orin-nano"]\nl4t = "39.2"\n[build]\nsystem = "cuda"\n'
+        f'[sysroot]\npackages = ["liblz4-dev"]\n[image]\n{image}\n'
+    )
+    return parse_project(text, Path("jetsonx.toml"))
+
+
+def lock_of_image(of: Project, target: Target, source: str = "image") -> Lock:
+    """A lock as the local engine writes it for a sysroot of the release's image."""
+    assert target.release.image is not None
+    reference = target.release.image.reference
+    pins = Pins(
+        suite="bookworm",
+        packages=(deb("liblz4-dev", "1.9.4-1"), deb("liblz4-1", "1.9.4-1")),
+        wheels=(),
+        source=source,
+        origin=reference if source == "image" else "",
+        image=ImagePin(reference=reference, digest=f"sha256:{SHA}", layers=()) if source == "image" else None,
+    )
+    made = lock_build(None, target, request_key(of, target), pins, [], refresh=False)
+    return lock_image(made, target, image_key(of, target, pins), [deb("lz4", "1.9.4-1"), deb("libc6", "2.36-9")])
+
+
+def planned(of: Project, target: Target, lock: Lock | None, *, context: bool = False) -> Dockerfile:
+    images = load_toolchain_images()
+    pins = apt_pins(lock, of, target)
+    return plan_dockerfile(of, [target], strategy="cross", toolchains=images, lock=lock, pins=pins, context=context)
+
+
+def test_a_dockerfile_asks_apt_for_the_versions_that_were_locked(target: Target) -> None:
+    made = planned(shipped(), target, lock_of_image(shipped(), target))
+    assert made.unpinned == ()
+    text = render_dockerfile(made)
+    assert "--download-only liblz4-1=1.9.4-1 liblz4-dev=1.9.4-1 " in text
+    assert "--download-only libc6=2.36-9 lz4=1.9.4-1 " in text
+    refuse_unlocked(lock_of_image(shipped(), target), shipped(), target, made)
+
+
+def test_versions_of_another_distribution_are_not_asked_for(target: Target) -> None:
+    lock = lock_of_image(shipped(), target, source="apt")
+    assert apt_pins(lock, shipped(), target) == AptPins()
+    with pytest.raises(ConfigError, match="holds another sysroot than the image of L4T 39") as error:
+        refuse_unlocked(lock, shipped(), target, planned(shipped(), target, lock))
+    assert 'source = "image"' in (error.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("image", "unpinned"),
+    [
+        ('packages = ["lz4"]\nbase = "debian:12"', "the image debian:12, image.packages lz4"),
+        ('packages = ["lz4"]\nbase = "debian:12"\nscripts = true', "the image debian:12, image.packages lz4"),
+        ('packages = ["lz4", "xz-utils"]', "image.packages lz4, image.packages xz-utils"),
+    ],
+)
+def test_locked_names_what_the_lock_does_not_hold(image: str, unpinned: str, target: Target) -> None:
+    lock = lock_of_image(shipped(), target)
+    with pytest.raises(ConfigError, match=f"does not say which {unpinned}$"):
+        refuse_unlocked(lock, shipped(image), target, planned(shipped(image), target, lock))
+
+
+def test_a_sysroot_of_the_store_is_locked_by_itself(target: Target) -> None:
+    of = shipped("")
+    lock = lock_of_image(of, target, source="tarball")
+    refuse_unlocked(lock, of, target, planned(of, target, lock, context=True))
+    with pytest.raises(ConfigError, match=r"jetsonx\.lock"):
+        refuse_unlocked(None, of, target, planned(of, target, None, context=True))

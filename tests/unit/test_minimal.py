@@ -27,6 +27,7 @@ from jetsonx.image.minimal import (
     base_entries,
     is_wanted,
     library_entries,
+    over_runtime,
     plan_base,
 )
 from jetsonx.image.pack import ImagePlan, plan_image, write_image
@@ -77,8 +78,9 @@ PACKAGES: Mapping[str, tuple[Member, ...]] = {
 }
 
 
-def make_deb(folder: Path, name: str, members: tuple[Member, ...]) -> Deb:
-    control = tar(file("./control", f"Package: {name}\nVersion: 1\nSource: src-{name}\n".encode()))
+def make_deb(folder: Path, name: str, members: tuple[Member, ...], *, depends: str = "") -> Deb:
+    needs = f"Depends: {depends}\n" if depends else ""
+    control = tar(file("./control", f"Package: {name}\nVersion: 1\nSource: src-{name}\n{needs}".encode()))
     data = ar(("debian-binary", b"2.0\n"), ("control.tar", control), ("data.tar.xz", lzma.compress(tar(*members))))
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}_1_arm64.deb"
@@ -146,6 +148,23 @@ def test_scanners_see_the_packages(base: Base, tmp_path: Path) -> None:
     release = content(entries["usr/lib/os-release"]).decode().splitlines()
     assert {'NAME="Debian GNU/Linux"', "ID=debian", 'VERSION_ID="12"', "VERSION_CODENAME=bookworm"} <= set(release)
     assert entries["etc/os-release"].target == "../usr/lib/os-release"
+
+
+def test_another_suites_c_library_takes_the_place_of_the_sysroots(debs: dict[str, Deb], tmp_path: Path) -> None:
+    newer = {
+        name: make_deb(tmp_path / "newer", name, (file(f"./{LIB}/{name}.so.9"),))
+        for name in ("libc6", "libgcc-s1", "libstdc++6", "gcc-14-base")
+    }
+    debs["libgomp1"] = make_deb(tmp_path / "debs", "libgomp1", (), depends="gcc-12-base (= 12.2.0-14), libc6 (>= 2.34)")
+    debs["libfoo1"] = make_deb(tmp_path / "debs", "libfoo1", (), depends="libc6 (>= 2.34)")
+
+    def base_of(*wanted: str) -> dict[str, Deb]:
+        found = over_runtime(debs, newer, wanted, read_control=read_control)
+        return {deb.name: deb for deb in plan_base(wanted, found, origin=Suite(), driver_dirs=()).debs}
+
+    assert base_of("libfoo1", "libc6") == {**newer, **{name: debs[name] for name in ("libfoo1", "ca-certificates")}}
+    assert base_of("libgomp1").keys() == {*newer, "libgomp1", "gcc-12-base", "ca-certificates"}
+    assert over_runtime(debs, {}, ["libfoo1"], read_control=read_control) == debs
 
 
 def test_ubuntu_has_no_debian_version(base: Base, tmp_path: Path) -> None:

@@ -272,6 +272,15 @@ def test_instructions_that_the_cpu_lacks() -> None:
     assert check(make_tree({"a.so": elf}), replace(ORIN, cpu_features=None)) == ()
 
 
+def test_functions_that_only_sve_code_calls() -> None:
+    elf = replace(LIBRARY, instructions=Instructions(sve=5000), exports=frozenset({"_ZGVsMxv_sin", "_ZGVnN2v_sin"}))
+    assert check(make_tree({"libmvec.so.1": elf}), ORIN) == ()
+    both = replace(elf, instructions=Instructions(sve=5000, i8mm=30))
+    assert "lacks: 30 8-bit matrix" in only(check(make_tree({"a.so": both}), ORIN)).message
+    plain = replace(elf, exports=frozenset({"_ZGVnN2v_sin"}))
+    assert only(check(make_tree({"a.so": plain}), ORIN)).rule == "JX602"
+
+
 # -- files -------------------------------------------------------------------------------------------------------------
 
 

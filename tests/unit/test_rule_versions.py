@@ -184,6 +184,13 @@ def test_an_image_older_than_the_device_is_a_warning_when_nothing_is_known() -> 
     assert "GLIBC_2.36" in found[0].message
 
 
+def test_a_glibc_is_as_new_as_the_newest_of_its_libraries() -> None:
+    libm = library(soname="libm.so.6", version_definitions=("GLIBC_2.17", "GLIBC_2.31"))
+    profile = make_profile(glibc="2.31")
+    assert check(make_root(image(30) | {f"{MULTIARCH}/libm.so.6": libm}, "2.30"), profile) == ()
+    assert only(check(make_root(image(30), "2.30"), profile)).rule == "JX203"
+
+
 def test_an_image_that_uses_no_driver_does_not_care() -> None:
     files = image(27) | {"usr/bin/app": program(STDCXX)}
     assert check(make_root(files, "2.31"), make_profile(driver_needs=(NEED,))) == ()

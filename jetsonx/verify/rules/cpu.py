@@ -18,6 +18,9 @@ _SURE_VECTORS = 24
 
 _RUNTIME = re.compile(r"(libc|libm|libgcc_s|libstdc\+\+|ld-linux-aarch64|libpthread|libdl)\.so\.\d+")
 
+_SVE_VARIANT = "_ZGVs"
+"""How Arm's vector function ABI begins the name of a function's SVE form, as libmvec has: only SVE code calls it."""
+
 _CRYPTO = re.compile(r"lib(crypto|ssl|gcrypt|gnutls|nettle|hogweed|sodium|mbed\w+)\b")
 _WORDS = {"sve": "SVE", "dotprod": "dot product", "i8mm": "8-bit matrix", "fp16": "half precision", "lrcpc": "LDAPR"}
 
@@ -47,6 +50,8 @@ def _judge_atomics(context: Context, node: Node, elf: ElfFacts, count: int) -> I
 def _judge_others(context: Context, node: Node, elf: ElfFacts, counts: Instructions) -> Iterator[Finding]:
     features = context.profile.cpu_features or frozenset()
     found = [(name, getattr(counts, name)) for name in _WORDS if name not in features and getattr(counts, name)]
+    if any(name == "sve" for name, _ in found) and any(each.startswith(_SVE_VARIANT) for each in elf.exports):
+        found = [(name, count) for name, count in found if name != "sve"]
     if not found or _chooses(elf) or _leaves_it_to_another(context, node, elf):
         return
     listed = ", ".join(f"{count} {_WORDS[name]}" for name, count in found)

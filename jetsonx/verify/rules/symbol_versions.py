@@ -138,10 +138,14 @@ def _judge_driver(context: Context) -> Iterator[Finding]:
         ("libstdc++.so.6", "GLIBCXX", profile.glibcxx.removeprefix("GLIBCXX_")),
         ("libc.so.6", "GLIBC", profile.glibc),
     ):
-        loaded = context.closure(user).by_name.get(name) or context.loader.find_in_system(name)
+        systems = context.loader.find_in_system(name)
+        loaded = context.closure(user).by_name.get(name) or systems
         if loaded is None or loaded.where != "tree":
             continue
-        yield from _judge_mounted(context, loaded.real, family, newest(loaded.versions, family), ceiling)
+        has = newest(loaded.versions, family)
+        if has and family == "GLIBC" and systems is not None and loaded.real == systems.real:
+            has = ".".join(map(str, context.glibc))  # not every glibc adds symbols to libc.so.6: 2.31 does not
+        yield from _judge_mounted(context, loaded.real, family, has, ceiling)
 
 
 def _uses_driver(context: Context, node: Node, elf: ElfFacts) -> bool:

@@ -1,0 +1,146 @@
+# What every operation on an app needs: where its files lie, its engine, its lock and its journal. The request, which sets
+# `app`, `op`, `kind`, `who`, `stamp` and what else the operation takes, stands before this. Nothing runs until the last
+# line of the whole script, so that one that came cut off does nothing. No date is read: the clock may be years wrong.
+state=$HOME/.local/state/jetsonx
+home=$state/apps/$app
+run=$state/runs/$op
+said=$run/said
+old='' new='' older='' old_restart=no old_running=0 dir='' stopped='' started='' why='' step='' recovered='' fault=''
+started_again='' failed_at='' old_stop='' history='' boot='' began=''
+has() { command -v "$1" >/dev/null 2>&1; }
+nap() { sleep 0.2 2>/dev/null || sleep 1; }
+boot_id() { cat /proc/sys/kernel/random/boot_id 2>/dev/null; }
+now() { # hundredths of a second since the device came up
+  read -r up _ </proc/uptime
+  echo $((${up%.*} * 100 + 1${up#*.} - 100))
+}
+seconds() { # $1: hundredths of a second
+  case $1 in '' | *[!0-9]*) printf null ;; *) printf '%d.%02d' $(($1 / 100)) $(($1 % 100)) ;; esac
+}
+put() { # standard input becomes the file $1: it is either the old one or the whole new one, after a power cut too
+  cat >"$1.part" && { sync "$1.part" 2>/dev/null || sync; } && mv -f "$1.part" "$1"
+}
+
+dk() { # docker, for at most $limit seconds
+  # shellcheck disable=SC2086 # two words when it takes sudo
+  if has timeout; then timeout -k 5 "${limit:-60}" $docker "$@"; else $docker "$@"; fi
+}
+engine_is_there() { (limit=10 && dk version --format '{{.Server.Version}}') >/dev/null 2>&1; }
+find_engine() {
+  docker=docker
+  if engine_is_there || ! has sudo; then return; fi
+  docker='sudo -n docker'
+  engine_is_there || docker=docker
+}
+await_engine() { # a dockerd that is restarted comes back within seconds
+  tries=0
+  until engine_is_there; do
+    tries=$((tries + 1))
+    [ "$tries" -le "${engine_tries:-90}" ] || return 1
+    sleep 1
+  done
+}
+attempt() { # "$@": what may be done twice; again when the engine went away meanwhile
+  round=0
+  until "$@"; do
+    if ! engine_is_there && ! await_engine; then leave; fi
+    round=$((round + 1))
+    [ "$round" -lt 2 ] || return 1
+  done
+}
+leave() { # the journal stays, and the next operation goes on from it
+  fault="the engine of the device went away and did not come back"
+  tell unfinished
+  exit 1
+}
+exists() { [ -n "$1" ] && dk inspect --type container --format x "$1" >/dev/null 2>&1; }
+field() { dk inspect --type container --format "$2" "$1" 2>/dev/null; }
+id_of() { # $1: a container's whole name; inspect takes the beginning of an ID too
+  found=$(field "$1" '{{.Name}} {{.ID}}')
+  if [ "${found% *}" = "/$1" ]; then echo "${found##* }"; fi
+}
+is_ours() { [ "$(field "$1" '{{index .Config.Labels "dev.jetsonx.app"}}')" = "$app" ]; }
+is_running() { [ "$(field "$1" '{{.State.Running}}')" = true ]; }
+named() { # the container $1 is called $2
+  [ "$(field "$1" '{{.Name}}')" = "/$2" ] || dk rename "$1" "$2" 2>>"$said"
+}
+
+birth() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; } # when a process began, so that a number is one
+held_by() { sed -n "s/^$1=//p" "$home/holder" 2>/dev/null; }
+holder_lives() { # whoever wrote the file is still at work; a number may be another's by now, after a reboot surely is
+  pid=$(held_by pid)
+  [ -n "$pid" ] && [ "$(held_by boot)" = "$(boot_id)" ] && [ "$(held_by birth)" = "$(birth "$pid")" ]
+}
+try_lock() {
+  if has flock; then
+    exec 9>>"$home/lock"
+    flock -n 9 # what we started holds it too, until it ends: nothing of a killed operation is under way any more then
+    return
+  fi
+  ln -s "$$" "$home/lock.by" 2>/dev/null && return
+  if holder_lives || [ ! -e "$home/holder" ]; then return 1; fi
+  mv "$home/lock.by" "$run/lock.dead" 2>/dev/null && ln -s "$$" "$home/lock.by" 2>/dev/null
+}
+take_lock() {
+  mkdir -p "$home"
+  tries=0
+  until try_lock; do
+    tries=$((tries + 1))
+    if holder_lives || [ "$tries" -gt 300 ]; then return 1; fi
+    nap
+  done
+  printf 'pid=%s\nbirth=%s\nboot=%s\nop=%s\nkind=%s\nwho=%s\nwhen=%s\n' \
+    "$$" "$(birth $$)" "$(boot_id)" "$op" "$kind" "$who" "$stamp" | put "$home/holder"
+}
+drop_lock() { rm -f "$home/holder" "$home/lock.by"; }
+
+mark() { # $1: the step that begins now
+  step=$1
+  for name in step op kind blue_green old old_restart old_running older new dir stopped boot why failed_at entry; do
+    eval "printf '%s=%s\n' $name \"\$$name\""
+  done | put "$home/journal"
+  printf '%s\n' "$step" >"$run/step"
+}
+read_journal() {
+  while IFS= read -r line; do
+    name=${line%%=*}
+    case $name in
+      step | op | kind | blue_green | old | old_restart | old_running | older | new | dir | stopped | boot | why | failed_at | entry)
+        eval "$name=\${line#*=}"
+        ;;
+    esac
+  done <"$home/journal"
+}
+
+downtime() { # hundredths of a second without a running release; "" when the device was rebooted meanwhile
+  if [ "$blue_green" = 1 ]; then
+    echo 0
+  elif [ "$boot" = "$(boot_id)" ] && [ -n "$stopped" ] && [ -n "$started" ]; then echo $((started - stopped)); fi
+}
+tell() { # $1: outcome; the result, for whoever asks
+  {
+    printf 'outcome=%s\nop=%s\nkind=%s\nstep=%s\nwhy=%s\nfault=%s\n' "$1" "$op" "$kind" "${failed_at:-$step}" "$why" "$fault"
+    printf 'seconds=%s\ndowntime=%s\n' "$(seconds $(($(now) - began)))" "$(seconds "$(downtime)")"
+    if [ -n "$recovered" ]; then printf 'recovered=%s\n' "$recovered"; fi
+    if [ -e "$run/earlier" ]; then sed 's/^/history=/' "$run/earlier"; fi
+    if [ -n "$history" ]; then printf 'history=%s\n' "$history"; fi
+    if [ -e "$run/more" ]; then cat "$run/more"; fi
+    case $1 in rolled-back | failed) if [ -e "$run/log" ]; then sed 's/^/log=/' "$run/log"; fi ;; esac
+    if [ -s "$said" ]; then tail -c 4096 "$said" | tail -n 10 | sed 's/^/said=/'; fi
+    printf 'end=whole\n'
+  } | put "$run/result"
+}
+record() { # $1: outcome; once for each operation, whoever carries it to its end
+  [ -n "$entry" ] || return 0
+  history=$(grep -F "\"op\": \"$op\"" "$home/history.jsonl" 2>/dev/null | tail -n 1)
+  [ -z "$history" ] || return 0
+  history="$entry, \"outcome\": \"$1\", \"step\": \"${failed_at:-$step}\", \"seconds\": $(seconds $(($(now) - began)))"
+  history="$history, \"downtime\": $(seconds "$(downtime)")}"
+  { tail -n 199 "$home/history.jsonl" 2>/dev/null; printf '%s\n' "$history"; } | put "$home/history.jsonl"
+}
+end() { # $1: outcome
+  record "$1"
+  tell "$1"
+  rm -f "$home/journal"
+  exit 0
+}

@@ -1,0 +1,47 @@
+#!/bin/sh
+# Read by `sh` of a device: what there is of images, containers and apps, a line each, in one round trip. It changes nothing.
+state=$HOME/.local/state/jetsonx
+tell_lines() { sed "s/^/$1=/" 2>/dev/null <"$2"; } # $1: name; $2: file
+birth() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }
+tell_holder() { # $1: the file of whoever holds the lock; one that does not live any more holds none
+  pid=$(sed -n 's/^pid=//p' "$1" 2>/dev/null)
+  case $pid in '' | *[!0-9]*) return ;; esac
+  [ "$(sed -n 's/^boot=//p' "$1")" = "$(cat /proc/sys/kernel/random/boot_id)" ] || return
+  [ "$(sed -n 's/^birth=//p' "$1")" = "$(birth "$pid")" ] || return
+  tell_lines holder "$1"
+}
+tell_app() { # $1: its directory
+  say app "${1##*/}"
+  tell_lines journal "$1/journal"
+  tell_holder "$1/holder"
+  tail -n 50 "$1/history.jsonl" 2>/dev/null | head -c 65536 | sed 's/^/history=/'
+  if [ -e "$1/failed" ]; then say failed "$(sed -n 1p "$1/failed")"; fi
+}
+tell_engine() { # "$@": the words that start docker
+  image='{"id":{{json .Id}},"layers":{{json .RootFS.Layers}},"tags":{{json .RepoTags}},"digests":{{json .RepoDigests}},"labels":{{if .Config}}{{json .Config.Labels}}{{else}}null{{end}}}'
+  container='{"id":{{json .ID}},"name":{{json .Name}},"image":{{json .Image}},"state":{{json .State.Status}},"labels":{{json .Config.Labels}},"bound":{{json .HostConfig.PortBindings}},"ports":{{json .NetworkSettings.Ports}},"restarts":{{json .RestartCount}},"status":{{json .State.ExitCode}},"health":{{if .State.Health}}{{json .State.Health.Status}}{{else}}""{{end}}}'
+  limited "$@" image ls --quiet --no-trunc | sort -u | limited xargs -r "$@" image inspect --format "$image" 2>/dev/null | sed 's/^/image=/'
+  limited "$@" ps --all --quiet --no-trunc | limited xargs -r "$@" inspect --type container --format "$container" 2>/dev/null |
+    sed 's/^/container=/'
+}
+tell() {
+  for directory in "$state/apps"/*/; do
+    if [ -d "$directory" ]; then tell_app "${directory%/}"; fi
+  done
+  for file in "$state/staging"/*; do
+    if [ -f "$file" ]; then say staged "$(wc -c <"$file") ${file##*/}"; fi
+  done
+  place=$state
+  while [ ! -d "$place" ]; do place=${place%/*}; done
+  say free_kib "$(df -Pk -- "${place:-/}" 2>/dev/null | awk 'NR == 2 { print $(NF - 2) }')"
+  if limited docker version >/dev/null 2>&1; then
+    by=user
+    tell_engine docker
+  elif limited sudo -n docker version >/dev/null 2>&1; then
+    by=sudo
+    tell_engine sudo -n docker
+  fi
+  say docker "${by:-}"
+  say end whole
+}
+tell </dev/null

@@ -1,0 +1,198 @@
+# One switch of an app from what runs to another release, or back. Every step can be done twice, and is journaled before it
+# begins; `recover` goes on from the journal and from what containers there are. Old and new are known by their IDs, so that
+# it does not matter which names they had come to. The names are changed while the old release still runs: between its stop
+# and the start of the new one there is nothing else to do.
+find_new() { # what this operation made; of an operation that makes nothing, what its journal says
+  [ "$kind" = switch ] || { exists "$new" && return; }
+  new=$(dk ps --all --quiet --no-trunc --filter "label=dev.jetsonx.op=$op" --filter "label=dev.jetsonx.app=$app" | head -n 1)
+  [ -n "$new" ]
+}
+load_release() { # $1: a directory of an earlier release, with how it is started and judged
+  case $1 in '' | */* | .*) return 1 ;; esac
+  [ -e "$home/releases/$1/release" ] || return 1
+  # shellcheck disable=SC1090 # quoted words, written below
+  . "$home/releases/$1/release"
+}
+put_secret() { printf '%s' "$2" | base64 -d | put "$home/releases/$dir/secrets/$1" && chmod 444 "$home/releases/$dir/secrets/$1"; }
+put_release() { # secrets can be read by whoever the container's program runs as, and on the device by its user alone
+  number=$(($(sed -n 's/^\([0-9]\{1,9\}\)$/\1/p' "$home/number" 2>/dev/null || echo 0) + 1))
+  dir=$release.$number
+  rm -rf "$home/releases/$dir"
+  mkdir -p "$home/releases/$dir/secrets" && chmod 700 "$home/releases/$dir/secrets" && echo "$number" | put "$home/number"
+  printf '%s' "$release_text" | put "$home/releases/$dir/release" && put_secrets
+}
+create_new() {
+  find_new && return
+  # shellcheck disable=SC2154 # of the release
+  set -- --name "$app.next" --restart "$restart" --stop-timeout "$stop_timeout" --label "dev.jetsonx.app=$app" \
+    --label "dev.jetsonx.release=$release" --label "dev.jetsonx.reference=$reference" --label "dev.jetsonx.op=$op" \
+    --label "dev.jetsonx.directory=$dir"
+  for file in "$home/releases/$dir/secrets"/*; do
+    if [ -e "$file" ]; then set -- "$@" --mount "type=bind,\"source=$file\",target=/run/secrets/${file##*/},readonly"; fi
+  done
+  with_words dk create "$@" >/dev/null 2>>"$said" && find_new
+}
+rename_all() { # the one before the last makes room for the last
+  if exists "$older" && exists "$old"; then named "$older" "$app.old.$op" || return 1; fi
+  if [ "$kind" = rollback ]; then named "$new" "$app.next" || return 1; fi
+  if exists "$old"; then named "$old" "$app.prev" || return 1; fi
+  named "$new" "$app"
+}
+stop_old() {
+  exists "$old" || return 0
+  dk update --restart=no "$old" >/dev/null 2>>"$said"
+  if [ -z "$stopped" ]; then stopped=$(now); fi
+  (limit=$((${old_stop:-10} + 30)) && dk stop "$old") >/dev/null 2>>"$said"
+}
+start_new() { dk start "$new" >/dev/null 2>>"$said" && started=$(now); }
+advance() { # $1: step; the rest: what it does
+  mark "$1"
+  shift
+  attempt "$@" || undo
+}
+judge() { # once: it waits for the engine by itself
+  mark gate
+  pass_gate || undo
+}
+
+begin() {
+  mkdir -p "$home/releases"
+  old=$(id_of "$app") before=$(id_of "$app.prev")
+  for each in "$old" "$before" "$(id_of "$app.next")"; do
+    if [ -n "$each" ] && ! is_ours "$each"; then refuse "the device has a container of that name that jetsonx did not make"; fi
+  done
+  boot=$(boot_id)
+  if [ -n "$old" ]; then
+    old_restart=$(field "$old" '{{.HostConfig.RestartPolicy.Name}}:{{.HostConfig.RestartPolicy.MaximumRetryCount}}')
+    case $old_restart in on-failure:[1-9]*) ;; *) old_restart=${old_restart%%:*} ;; esac
+    if is_running "$old"; then old_running=1; fi
+    old_stop=$(field "$old" '{{if .Config.StopTimeout}}{{.Config.StopTimeout}}{{end}}')
+  fi
+}
+refuse() { # $1: why; nothing was changed
+  why=$1 failed_at=begin
+  end failed
+}
+switch_release() {
+  begin
+  older=$before
+  mark create
+  attempt put_release || undo
+  load_release "$dir" || undo
+  mark create
+  attempt create_new || undo
+  go_on
+}
+roll_back() {
+  begin
+  new=$before
+  [ -n "$new" ] || refuse "there is no earlier release on the device"
+  if [ "$new" != "$expected" ]; then refuse "another release became the earlier one meanwhile"; fi
+  dir=$(field "$new" '{{index .Config.Labels "dev.jetsonx.directory"}}')
+  load_release "$dir" || refuse "what the earlier release is made of is not known any more: $home/releases/$dir"
+  blue_green=0
+  go_on
+}
+go_on() {
+  if [ "$blue_green" = 1 ]; then
+    advance start start_new
+  else
+    advance rename rename_all
+    advance stop stop_old
+    step=start # not journaled: this is the downtime, and whether it runs can be seen
+    attempt start_new || undo
+  fi
+  judge
+  settle
+}
+settle() { # the new release is healthy: from here on there is only forwards
+  mark healthy
+  attempt rename_all || leave
+  if exists "$old"; then attempt retire || leave; fi
+  if [ "$kind" = rollback ]; then dk update --restart="$restart" "$new" >/dev/null 2>>"$said"; fi
+  repository=${reference%:*}
+  dk tag "$(field "$new" '{{.Image}}')" "$repository:current" 2>>"$said"
+  if exists "$old"; then dk tag "$(field "$old" '{{.Image}}')" "$repository:previous" 2>>"$said"; fi
+  record ok
+  prune_releases "$keep"
+  end ok
+}
+retire() { # the old release lies there for a rollback, and nothing starts it
+  if [ "$(field "$old" '{{.HostConfig.RestartPolicy.Name}}')" != no ]; then dk update --restart=no "$old" >/dev/null 2>>"$said" || return 1; fi
+  if is_running "$old"; then (limit=$((${old_stop:-10} + 30)) && dk stop "$old") >/dev/null 2>>"$said"; fi
+}
+
+undo() { # back to the old release, from wherever it is
+  if [ "$step" != undo ]; then
+    failed_at=$step
+    if [ -z "$why" ]; then why=$(sed -n 's/^Error response from daemon: //p' "$said" 2>/dev/null | tail -n 1); fi
+    if [ -z "$why" ]; then why=$(tail -n 1 "$said" 2>/dev/null); fi
+  fi
+  mark undo
+  attempt take_new_away || leave
+  if exists "$old"; then
+    attempt bring_old_back || leave
+  fi
+  if exists "$older"; then attempt named "$older" "$app.prev" || leave; fi
+  if [ "$kind" = rollback ] && exists "$new"; then
+    dk update --restart=no "$new" >/dev/null 2>>"$said"
+    attempt named "$new" "$app.prev" || leave
+  elif [ -n "$dir" ] && [ "$kind" = switch ]; then
+    rm -rf "$home/releases/$dir"
+    printf '%s\n' "$reference" >>"$home/unused" # its image stays for a better release to build upon, until that is there
+  fi
+  if ! exists "$old"; then end failed; fi
+  if [ "$old_running" = 1 ] && ! is_running "$old"; then
+    why="$why; and the old release does not run either"
+    end failed
+  fi
+  end rolled-back
+}
+take_new_away() {
+  find_new || return 0
+  dk logs --tail 50 "$new" 2>&1 | tail -c 16384 >"$run/log"
+  { printf '%s\n' "$dir" "$why" && cat "$run/log"; } | put "$home/failed"
+  if [ "$kind" = rollback ]; then
+    (limit=60 && dk stop "$new") >/dev/null 2>>"$said"
+    named "$new" "$app.next"
+  else
+    dk rm --force --volumes "$new" >/dev/null 2>>"$said"
+  fi
+}
+bring_old_back() { # it starts first, its name can wait
+  if [ "$old_running" = 1 ]; then dk start "$old" >/dev/null 2>>"$said" || return 1; fi
+  if [ -n "$stopped" ] && [ -z "$started_again" ]; then started=$(now) started_again=1; fi
+  dk update --restart="$old_restart" "$old" >/dev/null 2>>"$said" && named "$old" "$app"
+}
+
+recover() { # as far as the journal of an operation says it came, forwards or back
+  read_journal
+  run=$state/runs/$op said=$state/runs/$op/said history=''
+  mkdir -p "$run"
+  if load_release "$dir"; then
+    case $step in
+      healthy) if find_new; then settle; fi ;;
+      stop | start | gate)
+        if find_new && is_running "$new"; then
+          judge
+          settle
+        fi
+        ;;
+    esac
+  fi
+  why=${why:-it was interrupted}
+  undo
+}
+recover_first() { # says what became of it in `recovered`
+  [ -e "$home/journal" ] || return 0
+  unfinished=$(sed -n 's/^op=//p' "$home/journal")
+  (recover)
+  if [ -e "$home/journal" ]; then
+    fault="an operation that was interrupted could not be brought to its end yet"
+    tell unfinished
+    exit 1
+  fi
+  recovered=$(sed -n 's/^outcome=//p' "$state/runs/$unfinished/result")
+  before_it=$(sed -n 's/^history=//p' "$state/runs/$unfinished/result")
+  if [ -n "$before_it" ]; then printf '%s\n' "$before_it" >"$run/earlier"; fi
+}

@@ -1,0 +1,101 @@
+# What is not needed any more, by label only; and the beginning of every operation.
+labelled() { dk ps --all --no-trunc --filter "label=dev.jetsonx.app=$app" --format "$1"; }
+number_of() { # $1: a directory of a release, RELEASE.NUMBER
+  number=${1##*.}
+  case $number in '' | *[!0-9]*) echo 0 ;; *) echo "$number" ;; esac
+}
+superfluous() { # $1: how many earlier releases are kept, that before the current one first, then the newest
+  left=$1
+  if [ -n "$(id_of "$app.prev")" ]; then left=$((left - 1)); fi
+  labelled '{{.ID}} {{.Names}} {{.Label "dev.jetsonx.directory"}}' | while read -r id name directory; do
+    case $name in
+      "$app") ;;
+      "$app.prev") if [ "$1" -le 0 ]; then echo "$id"; fi ;;
+      "$app".*) echo "$(number_of "$directory") $id" ;;
+    esac
+  done | sort -rn | awk -v left="$left" 'NF == 1 { print $1; next } left > 0 { left--; next } { print $2 }'
+}
+remove_container() { # and the name of its image, unless another release of the app has it
+  reference_there=$(field "$1" '{{index .Config.Labels "dev.jetsonx.reference"}}')
+  dk rm --force --volumes "$1" >/dev/null 2>>"$said" || return 1
+  drop_reference "$reference_there"
+}
+drop_reference() {
+  [ -n "$1" ] || return 0
+  if labelled '{{.Label "dev.jetsonx.reference"}}' | grep -qxF -- "$1"; then return 0; fi
+  dk image rm "$1" >/dev/null 2>&1 || true
+}
+prune_releases() { # $1: how many earlier ones stay
+  for id in $(superfluous "$1"); do remove_container "$id"; done
+  if [ -e "$home/unused" ]; then
+    while IFS= read -r name; do drop_reference "$name"; done <"$home/unused"
+    rm -f "$home/unused"
+  fi
+  labelled '{{.Label "dev.jetsonx.directory"}}' >"$run/directories"
+  for place in "$home/releases"/*; do
+    [ -d "$place" ] || continue
+    if ! grep -qxF -- "${place##*/}" "$run/directories"; then rm -rf "$place"; fi
+  done
+  for place in "$state/runs"/*; do
+    if [ "$place" != "$run" ] && [ -e "$place/result" ] && [ "$(cat "$place/app" 2>/dev/null)" = "$app" ]; then rm -rf "$place"; fi
+  done
+}
+show_prune() { # $1: as above
+  for id in $(superfluous "$1"); do printf 'would=container %s\n' "$(field "$id" '{{.Name}}' | cut -c 2-)"; done
+  for id in $(temporary); do printf 'would=container %s\n' "$(field "$id" '{{.Name}}' | cut -c 2-)"; done
+  for file in "$state/staging"/*; do
+    if [ -f "$file" ]; then printf 'would=staged %s\n' "${file##*/}"; fi
+  done
+}
+temporary() { dk ps --all --quiet --no-trunc --filter label=dev.jetsonx.tmp=1; }
+prune_all() {
+  current=$(id_of "$app")
+  load_release "$(field "$current" '{{index .Config.Labels "dev.jetsonx.directory"}}')" || keep=1
+  show_prune "$keep" >"$run/more"
+  [ "$dry_run" = 0 ] || return 0
+  sed 's/^would=/removed=/' "$run/more" | put "$run/more"
+  prune_releases "$keep"
+  for id in $(temporary); do dk rm --force --volumes "$id" >/dev/null 2>>"$said"; done
+  for file in "$state/staging"/*; do
+    if [ ! -f "$file" ]; then continue; fi
+    if has flock; then flock -n "$file" rm -f "$file"; else rm -f "$file"; fi # one that is being received is locked
+  done
+}
+stop_app() {
+  old=$(id_of "$app")
+  if [ -z "$old" ] || ! is_ours "$old"; then refuse "no release of it is there"; fi
+  attempt stop_it || leave
+}
+stop_it() { dk stop "$old" >/dev/null 2>>"$said"; }
+
+jetsonx_main() {
+  umask 077
+  mkdir "$run/begun" 2>/dev/null || exit 0 # it was sent twice, by a link that broke
+  began=$(now)
+  printf '%s\n' "$app" >"$run/app"
+  printf '%s %s\n' "$$" "$(birth $$)" >"$run/process"
+  rm -f "$run/script"
+  entry=${entry:-}
+  if ! take_lock; then
+    fault="$(held_by who) has been at it since $(held_by when) ($(held_by kind))"
+    tell busy
+    exit 1
+  fi
+  trap drop_lock EXIT
+  done_before=$(grep -F "\"op\": \"$op\"" "$home/history.jsonl" 2>/dev/null | sed -n 's/.*, "outcome": "\([a-z-]*\)".*/\1/p')
+  if [ -n "$done_before" ]; then # it was sent again long after, when its result was cleared away
+    tell "$done_before"
+    exit 0
+  fi
+  find_engine
+  engine_is_there || await_engine || leave
+  recover_first
+  case $kind in
+    switch) switch_release ;;
+    rollback) roll_back ;;
+    stop) stop_app ;;
+    prune) prune_all ;;
+    recover) ;; # it was first
+  esac
+  end ok
+}
