@@ -88,8 +88,11 @@ def _needs(found: Format, head: bytes) -> tuple[str, ...]:
     return ()
 
 
-def read_content(path: Path) -> Content:
-    """What the file at ``path`` is. Raises ConfigError when it cannot be read or is no disk image."""
+def read_content(path: Path, shown: str = "") -> Content:
+    """What the file at ``path`` is. Raises ConfigError when it cannot be read or is no disk image.
+
+    ``shown``: what to call it in an error, when the user has no such file.
+    """
     try:
         with path.open("rb") as stream:
             head = stream.read(HEAD_BYTES)
@@ -100,27 +103,27 @@ def read_content(path: Path) -> Content:
         raise ConfigError(
             f"{path}: {error.strerror}", hint="--boot takes a name such as alpine, a URL, or a disk image's path"
         ) from None
-    return check_content(identify(head, tail), path)
+    return check_content(identify(head, tail), path, shown or str(path))
 
 
-def check_content(content: Content | None, path: Path) -> Content:
+def check_content(content: Content | None, path: Path, shown: str) -> Content:
     """The content, if a machine of its own can boot from it. Raises ConfigError."""
     if content is None:
         raise ConfigError(
-            f"{path} is no disk image: its content is none of iso, raw (with a partition table or an ext file system), "
+            f"{shown} is no disk image: its content is none of iso, raw (partitions or an ext file system), "
             "qcow2, vmdk, vhd, vhdx, vdi, nor one of them in gz, xz, zst, bz2, zip or 7z",
-            hint=f"see what it is: file {path}",
+            hint="file(1) says what it is instead",
         )
     beside = path.parent
     if content.format == "qcow2" and content.needs:
         raise ConfigError(
-            f"{path} is an overlay: it needs {content.needs[0]}, which the machine would not have",
+            f"{shown} is an overlay: it needs {content.needs[0]}, which the machine would not have",
             hint=f"make one file of it: qemu-img convert -O qcow2 {path} whole.qcow2",
         )
     for name in content.needs:  # an extent elsewhere would let a downloaded file pull in any file of this host
         if Path(name).name != name or not (beside / name).is_file():
             raise ConfigError(
-                f"{path} is only a description: the disk is in {name}, which is not beside it",
+                f"{shown} is only a description: the disk is in {name}, which is not beside it",
                 hint="put all files of the VMDK into one directory",
             )
     return content

@@ -40,7 +40,7 @@ def convert_image(path: Path, folder: Path, runner: Runner, console: Console) ->
             source = Path(scratch) / "unpacked"
             console.say(f"unpacking {path.name}")
             _unpack(path, content.packing, source, runner)
-            content = read_content(source)
+            content = read_content(source, shown=f"what is packed in {path}")
             if content.packing is not None:
                 raise ConfigError(f"{path} is compressed twice", hint="unpack it by hand and name what comes out")
         assert content.format is not None  # noqa: S101 - only packed content has none; tells mypy
@@ -83,14 +83,37 @@ def _unpack(path: Path, packing: Packing, target: Path, runner: Runner) -> None:
     import zstandard
 
     try:
-        with _opened(path, packing) as stream, target.open("wb") as sink:
-            shutil.copyfileobj(stream, sink, _CHUNK)
+        with target.open("wb") as sink:
+            if packing == "zst":
+                _unpack_zst(path, sink)
+                return
+            with _opened(path, packing) as stream:
+                shutil.copyfileobj(stream, sink, _CHUNK)
     except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, zstandard.ZstdError, RuntimeError) as error:
         raise _broken(path, str(error)) from None
     except OSError as error:
         if error.errno is not None:  # a full disk, a forbidden file; without a number it is what gzip and bz2 say
             raise
         raise _broken(path, str(error)) from None
+
+
+def _unpack_zst(path: Path, sink: IO[bytes]) -> None:
+    """Frame by frame: the library's own stream reader takes a file that is cut off for one that ends.
+
+    Raises EOFError for that.
+    """
+    import zstandard
+
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    with path.open("rb") as packed:
+        while data := packed.read(_CHUNK):
+            while data:
+                if frame.eof:
+                    frame = zstandard.ZstdDecompressor().decompressobj()
+                sink.write(frame.decompress(data))
+                data = frame.unused_data
+    if not frame.eof:
+        raise EOFError("its last frame is not whole")
 
 
 def _broken(path: Path, why: str) -> ConfigError:
@@ -105,11 +128,6 @@ def _opened(path: Path, packing: Packing) -> Iterator[IO[bytes]]:
 
         with zipfile.ZipFile(path) as archive, archive.open(_choose(path, archive.namelist())) as member:
             yield member
-    elif packing == "zst":
-        import zstandard
-
-        with path.open("rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as reader:
-            yield cast(IO[bytes], reader)
     else:
         import bz2
         import gzip

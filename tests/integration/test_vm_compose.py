@@ -13,6 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from jetsonx.console import Console
+from jetsonx.errors import ConfigError
+from jetsonx.runner import Runner
+from jetsonx.vm.boot import read_content
+from jetsonx.vm.boot_convert import convert_image
 from tests.integration.conftest import Need, Run
 from tests.integration.debs import unpack_aside
 from tests.integration.docker_engine import Engine
@@ -159,31 +164,25 @@ FORMATS = {"vmdk": "vmdk", "vhd": "vpc", "vhdx": "vhdx", "vdi": "vdi", "raw": "r
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_is_told_by_content_and_converted(name: str, need: Need, jetsonx: Run, tmp_path: Path) -> None:
+def test_every_format_is_told_by_content_and_converted(name: str, need: Need, tmp_path: Path) -> None:
     """Each written by qemu-img, under a name that lies; what comes out holds the same bytes."""
     qemu_img = need("qemu-img")
     whole = tmp_path / "whole"
     whole.write_bytes((b"\xfa" * 510 + b"\x55\xaa").ljust(1 << 20, b"\x5a"))
     source = tmp_path / "download.iso"
     subprocess.run([qemu_img, "convert", "-f", "raw", "-O", FORMATS[name], whole, source], check=True)
-    words = ("vm", "compose", "--kvm", "off", "--boot", source, "--format", "run")
-    plain = jetsonx(*words, cwd=tmp_path)
+    assert read_content(source).format == name
+    made, found = convert_image(source, tmp_path, Runner(), Console(-1))
     ready = name in ("raw", "qcow2")
-    assert plain.status == (0 if ready else 2)
-    assert ready or "--convert makes such a file of it" in plain.err
-    ran = jetsonx(*words, "--convert", cwd=tmp_path)
-    assert ran.status == 0, ran.err
-    made = source if ready else tmp_path / "download.boot.qcow2"
-    assert str(made) in ran.out
+    assert made == (source if ready else tmp_path / "download.boot.qcow2")
     back = tmp_path / "back"
-    found = "raw" if name == "raw" else "qcow2"
     subprocess.run([qemu_img, "convert", "-f", found, "-O", "raw", made, back], check=True)
     assert back.read_bytes()[: 1 << 20] == whole.read_bytes()
     assert not list(tmp_path.glob(".jetsonx-*"))
 
 
 @pytest.mark.parametrize("packing", ["gz", "xz", "zst", "bz2", "zip", "7z"])
-def test_every_packing_is_told_by_content_and_unpacked(packing: str, need: Need, jetsonx: Run, tmp_path: Path) -> None:
+def test_every_packing_is_told_by_content_and_unpacked(packing: str, need: Need, tmp_path: Path) -> None:
     whole = b"\0" * 0x8001 + b"CD001" + b"content" * 1000
     (tmp_path / "inside.iso").write_bytes(whole)
     source = tmp_path / "download"
@@ -198,19 +197,29 @@ def test_every_packing_is_told_by_content_and_unpacked(packing: str, need: Need,
         source.write_bytes(gzip.compress(whole))
     else:
         program = need({"xz": "xz", "zst": "zstd", "bz2": "bzip2"}[packing])
-        source.write_bytes(
-            subprocess.run([program, "-c", tmp_path / "inside.iso"], capture_output=True, check=True).stdout
-        )
-    ran = jetsonx("vm", "compose", "--kvm", "off", "--boot", source, "--convert", cwd=tmp_path)
-    assert ran.status == 0, ran.err
-    assert (tmp_path / "download.boot.iso").read_bytes() == whole
-    assert 'target: "/boot.iso"' in ran.out
+        done = subprocess.run([program, "-c", tmp_path / "inside.iso"], capture_output=True, check=True)
+        source.write_bytes(done.stdout)
+    assert read_content(source).packing == packing
+    made, found = convert_image(source, tmp_path, Runner(), Console(-1))
+    assert (made, found) == (tmp_path / "download.boot.iso", "iso")
+    assert made.read_bytes() == whole
+    made.unlink()
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
-    (tmp_path / "download.boot.iso").unlink()
-    broken = jetsonx("vm", "compose", "--kvm", "off", "--boot", source, "--convert", cwd=tmp_path)
-    assert broken.status == 2, broken.out
-    assert "Error: " in broken.err
-    assert not list(tmp_path.glob("*.boot.*"))
+    with pytest.raises(ConfigError, match="download cannot be unpacked"):
+        convert_image(source, tmp_path, Runner(), Console(-1))
+    assert not [*tmp_path.glob("*.boot.*"), *tmp_path.glob(".jetsonx-*")]
+
+
+def test_a_file_that_cannot_boot_as_it_is_needs_convert(need: Need, jetsonx: Run, tmp_path: Path) -> None:
+    disk = tmp_path / "disk.vmdk"
+    subprocess.run([need("qemu-img"), "create", "-q", "-f", "vmdk", disk, "1M"], check=True)
+    words = ("vm", "compose", "--kvm", "off", "--boot", disk)
+    plain = jetsonx(*words, cwd=tmp_path)
+    assert plain.status == 2
+    assert "hint: --convert makes such a file of it" in plain.err
+    ran = jetsonx(*words, "--convert", cwd=tmp_path)
+    assert ran.status == 0, ran.err
+    assert f'source: "{tmp_path}/disk.boot.qcow2"' in ran.out
 
 
 def test_a_host_without_docker_is_told_before_anything_starts(jetsonx: Run, tmp_path: Path) -> None:
