@@ -49,6 +49,16 @@ _FILES: Mapping[str, tuple[str, int]] = {
         ),
         0o644,
     ),
+    # All drivers are loaded; asking for each of the kernel's devices again takes an emulated processor seconds.
+    "etc/systemd/system/systemd-udev-trigger.service.d/jetsonx.conf": (
+        (
+            "[Service]\nExecStart=\n"
+            "ExecStart=udevadm trigger --type=devices --action=add --subsystem-match=net --subsystem-match=block\n"
+        ),
+        0o644,
+    ),
+    # Before that service, PAM lets nobody in: sshd's greeting is to mean that it does.
+    "etc/systemd/system/ssh.service.d/jetsonx.conf": ("[Unit]\nAfter=systemd-user-sessions.service\n", 0o644),
     "etc/ssh/sshd_config.d/jetsonx.conf": (
         "PasswordAuthentication no\nPermitRootLogin no\nUseDNS no\nHostKey /etc/ssh/ssh_host_ed25519_key\n",
         0o644,

@@ -4,6 +4,8 @@ who ends jetsonx ends no machine, and a machine that ended is not mistaken for a
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import time
 from collections.abc import Callable
@@ -21,13 +23,14 @@ from jetsonx.vm.place import PREFIX, Place, Places, discard
 from jetsonx.vm.qemu import Start, start_command
 from jetsonx.vm.tools import Tools
 from jetsonx.vm.values import Vm
-from jetsonx.vm.wire import LOOPBACK, answers_ssh, end_qemu, is_port_taken
+from jetsonx.vm.wire import LOOPBACK, SOCKET_PATH_BYTES, Doorbell, end_qemu, is_port_taken
 
 _STEP_S = 0.25
 _LAST_LINES = 15
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _OVERHEAD_MIB = 200  # QEMU's own, with its translated code
 _END_S = 10.0
+_ROOM_BYTES = 1 << 30
 # What the guest says on its way -> what a person is told.
 _MILESTONES = (
     ("jetsonx: first start", "its first start"),
@@ -86,6 +89,7 @@ def _check(machine: Machine) -> None:
             f"the image that {machine.name} is made over is not there any more: {base.path}",
             hint=f"jetsonx vm remove {vm.name}, and create it anew",
         )
+    _check_room(machine)
     if is_port_taken(vm.port):
         raise HostError(
             f"port {vm.port} of {LOOPBACK}, where {machine.name} should answer, is taken by another program",
@@ -96,6 +100,17 @@ def _check(machine: Machine) -> None:
         raise HostError(
             f"{machine.name} has {amount(vm.memory_mib << 20)} of memory, and {amount(free << 20)} are free here",
             hint="end something, or create it with less: --memory 1024",
+        )
+
+
+def _check_room(machine: Machine) -> None:
+    # QEMU halts a guest whose disk cannot grow, and nobody would see why.
+    found = os.statvfs(machine.place.path)
+    free = found.f_bavail * found.f_frsize
+    if free < _ROOM_BYTES:
+        raise HostError(
+            f"{amount(free)} are free in {machine.place.path}, where the disk of {machine.name} grows",
+            hint=f"free some: {amount(_ROOM_BYTES)} are the least; jetsonx vm remove takes away what nobody needs",
         )
 
 
@@ -122,7 +137,8 @@ def _launch(machine: Machine, tools: Tools) -> None:
 def _wait(machine: Machine, *, until: float, needs_docker: bool) -> None:
     """Until the guest lets us in. Raises DeviceError when it ended, or the time is up."""
     told = _Progress(machine)
-    _poll(machine, until, told, lambda: answers_ssh(machine.vm.port, limit_s=1.0), what="its sshd")
+    with contextlib.closing(Doorbell(machine.vm.port)) as bell:
+        _poll(machine, until, told, lambda: bell.is_answered(limit_s=1.0), what="its sshd")
     _poll(machine, until, told, lambda: _share_engine(machine).ok, what="a login")
     if needs_docker:
         told.say("waiting for its Docker engine")
@@ -133,10 +149,13 @@ def _wait(machine: Machine, *, until: float, needs_docker: bool) -> None:
 def _share_engine(machine: Machine) -> Completed:
     """Log in, and leave that session behind as the way from this host's socket to the guest's Docker engine.
 
-    It ends with the machine. A link that is down for a while is waited out.
+    It ends with the machine. A link that is down for a while is waited out. Where the socket's path is longer than
+    sockets may have, or is none that ssh takes, there is the login and no socket.
     """
     place = machine.place
-    options = ("StreamLocalBindUnlink=yes", "StreamLocalBindMask=0177", "ConnectTimeout=20", "BatchMode=yes")
+    if len(os.fsencode(place.docker)) > SOCKET_PATH_BYTES or ":" in str(place.docker):
+        return machine.ssh("true", limit_s=60)
+    options = ("StreamLocalBindUnlink=yes", "StreamLocalBindMask=0177", "ConnectTimeout=60", "BatchMode=yes")
     given = [word for option in options for word in ("-o", option)]
     forward = ("-f", "-N", "-L", f"{place.docker}:/run/docker.sock", place.address.host)
     # What ssh leaves in the background must not hold our pipes open.

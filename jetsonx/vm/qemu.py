@@ -10,8 +10,8 @@ from jetsonx.vm.hardware import KINDS, Hardware
 from jetsonx.vm.values import Vm
 from jetsonx.vm.wire import LOOPBACK
 
-# TCG emulates each of the guest's processors in a thread of its own.
-TCG = "tcg,thread=multi"
+# TCG emulates each of the guest's processors in a thread of its own. What it translated would take up to a gigabyte.
+TCG = "tcg,thread=multi,tb-size=256"
 KVM = "kvm"
 
 

@@ -20,7 +20,7 @@ from jetsonx.packages.dpkg import parse_stanza
 from jetsonx.packages.links import MERGED, clean_path, merge_usr
 
 _INFO = "var/lib/dpkg/info"
-_TRIGGERS = "var/lib/dpkg/triggers"
+_TRIGGERS = "var/lib/dpkg/triggers-after"  # setup.sh puts them in place: what they would do is done once, at the end
 _INTEREST = re.compile(r"interest(?P<how>-await|-noawait)?\s+(?P<name>\S+)")
 _KIND_MODE = {"config", "preinst", "postinst", "prerm", "postrm"}
 
@@ -90,7 +90,9 @@ class Root:
         first, _, rest = stanza.partition("\n")
         held = "".join(f"\n {path} {value}" for path, value in sums.items())
         conffiles = f"\nConffiles:{held}" if held else ""
-        self.stanzas.append(f"{first}\nStatus: install ok unpacked\n{rest}{conffiles}\n")
+        # A package without scripts has nothing to configure, and emulated dpkg is not called for nothing.
+        state = "unpacked" if control.keys() & {"preinst", "postinst"} else "installed"
+        self.stanzas.append(f"{first}\nStatus: install ok {state}\n{rest}{conffiles}\n")
         for found in _INTEREST.finditer(control.get("triggers", b"").decode()):
             suffix = "/noawait" if found["how"] == "-noawait" else ""
             self.triggers.setdefault(found["name"], []).append(f"{stem}{suffix}")

@@ -16,7 +16,12 @@ for script in /var/lib/dpkg/info/*.preinst; do
   DPKG_MAINTSCRIPT_PACKAGE=${package%:*} DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_ARCH="$(dpkg --print-architecture)" DPKG_ROOT='' \
     "$script" install </dev/null || echo "jetsonx: $package: its preinst said $?"
 done
+# Each machine has a key of its own; none is made for the image.
+touch /etc/ssh/ssh_host_rsa_key /etc/ssh/ssh_host_ecdsa_key /etc/ssh/ssh_host_ed25519_key
 dpkg --configure --pending </dev/null
+rm -rf /var/lib/dpkg/triggers
+mv /var/lib/dpkg/triggers-after /var/lib/dpkg/triggers
+ldconfig
 depmod "$(ls /lib/modules)"
 rm -f /usr/sbin/policy-rc.d /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id
 : >/etc/machine-id # made anew by systemd in each machine
@@ -27,5 +32,6 @@ install -d -m 700 -o jetson -g jetson /home/jetson/.ssh
 # Sessions are nobody's concern in here: without logind, and a manager of units for each user, a login takes a third.
 systemctl -q mask systemd-logind.service
 systemctl -q enable systemd-networkd.service ssh.service docker.service jetsonx-grow.service
-systemctl -q mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
-  systemd-networkd-wait-online.service
+systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
+  fstrim.timer getty@tty1.service systemd-binfmt.service systemd-networkd-wait-online.service \
+  systemd-update-utmp.service systemd-update-utmp-runlevel.service

@@ -73,7 +73,10 @@ def parse_vm(text: str, *, where: str) -> Vm:
         check_name(vm.name)
         check_size(memory_mib=vm.memory_mib, cpus=vm.cpus, disk_gib=vm.disk_gib)
     except (ConfigError, KeyError, TypeError, ValueError, RecursionError):
-        raise ConfigError(f"{where}: is no record of a virtual machine of schema {SCHEMA}") from None
+        raise ConfigError(
+            f"{where}: is no record of a virtual machine of schema {SCHEMA}",
+            hint="move its directory away; without a record nobody knows what it was",
+        ) from None
     return vm
 
 

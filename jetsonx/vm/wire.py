@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from jetsonx.errors import HostError
 
 _PATIENCE_S = 20.0
 LOOPBACK = "127.0.0.1"
+SOCKET_PATH_BYTES = 107
+"""The longest path that a Unix socket may have (unix(7), without the final zero)."""
 
 
 class _Stream(Protocol):
@@ -45,13 +48,35 @@ def is_port_taken(port: int) -> bool:
     return False
 
 
-def answers_ssh(port: int, *, limit_s: float) -> bool:
-    """True when what listens on the port greets as sshd does within ``limit_s``."""
-    try:
-        with socket.create_connection((LOOPBACK, port), timeout=limit_s) as connection:
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False
+class Doorbell:
+    """Waits for sshd's greeting on a port of this host.
+
+    A connection stays open while there is no answer: QEMU takes it before the guest does, and each that is given up
+    costs a guest that is busy starting one more process.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._connection: socket.socket | None = None
+
+    def is_answered(self, *, limit_s: float) -> bool:
+        """True when sshd greets within ``limit_s``."""
+        try:
+            if self._connection is None:
+                self._connection = socket.create_connection((LOOPBACK, self._port), timeout=limit_s)
+            greeting = self._connection.recv(4)
+        except TimeoutError:
+            return False
+        except OSError:
+            greeting = b""
+        self.close()
+        return greeting == b"SSH-"
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def is_served(path: Path) -> bool:
@@ -59,6 +84,8 @@ def is_served(path: Path) -> bool:
     try:
         with _connected(path):
             return True
+    except TimeoutError:
+        return True  # somebody listens, and is busy
     except OSError:
         return False
 
@@ -101,7 +128,19 @@ def _connected(path: Path) -> Iterator[socket.socket]:
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_PATIENCE_S)
-            connection.connect(f"/proc/self/fd/{folder}/{path.name}")
+            _connect(connection, f"/proc/self/fd/{folder}/{path.name}")
             yield connection
     finally:
         os.close(folder)
+
+
+def _connect(connection: socket.socket, address: str) -> None:
+    """QEMU serves one at a time, and the next ones wait; the kernel says EAGAIN to those for whom there is no room."""
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return connection.connect(address)
+        except BlockingIOError:  # noqa: PERF203 - it waits anyway
+            if time.monotonic() > until:
+                raise TimeoutError(address) from None
+            time.sleep(0.05)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Run
+from jetsonx.vm import machine
+from tests.integration.conftest import Need, Run
+from tests.integration.docker_engine import Engine
 from tests.integration.vm import CLI, Booted, call, machines
 
 _RUN = "tar -C / -c usr/bin/busybox | docker import - tiny >/dev/null && docker run --rm tiny /usr/bin/busybox "
@@ -51,6 +53,25 @@ def test_its_engine_answers_on_a_socket_of_this_host(virtual_jetson: Booted, doc
     host = f"unix://{virtual_jetson.root}/test/docker.sock"
     words = [docker_client, "--host", host, "version", "--format", "{{.Server.Arch}}"]
     assert subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout.strip() == "arm64"
+
+
+def test_it_is_a_builder_node_that_docker_builds_on(
+    virtual_jetson: Booted, engine_20: Engine, jetsonx: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "cli-plugins").symlink_to(Path(engine_20.env["DOCKER_CONFIG"], "cli-plugins"))
+    client = {"DOCKER_CONFIG": str(tmp_path), "DOCKER_HOST": "", "PATH": engine_20.env["PATH"]}
+    env = {**virtual_jetson.env, **client}
+    added = jetsonx("builder", "add", "vm:test", env=env)
+    assert (added.status, added.out) == (0, "jetsonx-vm-test\n"), added.err
+    (node,) = json.loads(jetsonx("builder", "list", "--json", "--timeout", "60", env=env).out)["nodes"]
+    assert (node["ready"], node["machine"], node["emulated"]) == (True, "aarch64", False), node
+    assert jetsonx("builder", "remove", "jetsonx-vm-test", env=env).status == 0
+
+
+def test_what_runs_in_the_guest_is_plain_sh(need: Need) -> None:
+    scripts = sorted(Path(machine.__file__).parent.glob("*.sh"))
+    assert len(scripts) == 4
+    subprocess.run([need("shellcheck"), "--shell=sh", *scripts], check=True)
 
 
 def test_a_link_that_is_down_is_silence_and_comes_back(virtual_jetson: Booted, jetsonx: Run) -> None:

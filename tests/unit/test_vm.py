@@ -22,6 +22,8 @@ from jetsonx.engine.node_plan import plan_virtual
 from jetsonx.errors import ConfigError, DownloadError, HostError
 from jetsonx.rootfs.identity import parse_l4t
 from jetsonx.rootfs.ssh import ssh_command
+from jetsonx.runner import Command, Completed, Runner
+from jetsonx.vm.acceleration import choose_acceleration
 from jetsonx.vm.disk import base_key
 from jetsonx.vm.guest import load_guest
 from jetsonx.vm.hardware import ARM64, X86_64
@@ -29,7 +31,7 @@ from jetsonx.vm.initrd import needed_modules, order_modules, pack_initrd
 from jetsonx.vm.machine import console_text
 from jetsonx.vm.make import render_release, render_ssh_config
 from jetsonx.vm.place import Place, Places, discard, open_places, write_record
-from jetsonx.vm.qemu import KVM, Start, start_command
+from jetsonx.vm.qemu import KVM, TCG, Start, start_command
 from jetsonx.vm.render import render_rows, rows_json
 from jetsonx.vm.root import Root
 from jetsonx.vm.tools import find_tools
@@ -185,6 +187,48 @@ def test_under_kvm_the_processor_is_the_host_s() -> None:
     assert (words[words.index("-accel") + 1], words[words.index("-cpu") + 1]) == ("kvm", "host")
 
 
+class Kvm(Runner):
+    """A host whose trial of KVM says this."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__()
+        self.said = said
+
+    def run(self, command: Command, **_: object) -> Completed:
+        return Completed(command=command, status=124, stdout=self.said, tail=self.said)
+
+
+@pytest.mark.parametrize(
+    ("machine", "said", "expected", "why"),
+    [
+        ("x86_64", "Linux version 6.1", TCG, "this host's processor is x86_64"),
+        ("aarch64", "[0.0] Linux version 6.1\n[0.1] Kernel panic", KVM, ""),
+        (
+            "aarch64",
+            "failed to initialize kvm: Permission denied",
+            TCG,
+            "(failed to initialize kvm: Permission denied)",
+        ),
+        ("aarch64", "", TCG, "(it says nothing)"),
+    ],
+)
+def test_kvm_is_believed_when_a_kernel_started_under_it(
+    machine: str, said: str, expected: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("os.access", lambda *_: True)
+    chosen, reason = choose_acceleration("qemu", ARM64, Path("/k"), Kvm(said))
+    assert chosen == expected
+    assert why in reason
+    assert bool(reason) == (expected == TCG)
+
+
+def test_without_the_device_kvm_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert "has no /dev/kvm" in choose_acceleration("qemu", ARM64, Path("/k"), Kvm("Linux version"))[1]
+
+
 def test_every_module_of_the_catalog_has_a_processor() -> None:
     cpus = {module.id: load_guest().cpu(module.soc) for module in load_catalog().modules.values()}
     assert cpus["orin-nano"] == "cortex-a76"
@@ -330,8 +374,8 @@ def test_packages_are_known_to_dpkg_as_unpacked(unpacked: dict[str, tuple[tarfil
     assert "linux-image" not in status
     assert unpacked["var/lib/dpkg/info/tool:arm64.list"][1] == b"/.\n/lib/x\n/etc\n/etc/tool.conf\n"
     assert unpacked["var/lib/dpkg/info/tool:arm64.postinst"][0].mode == 0o755
-    assert unpacked["var/lib/dpkg/triggers/File"][1] == b"/usr/share/x tool:arm64/noawait\n"
-    assert unpacked["var/lib/dpkg/triggers/ldconfig"][1] == b"tool:arm64\n"
+    assert unpacked["var/lib/dpkg/triggers-after/File"][1] == b"/usr/share/x tool:arm64/noawait\n"
+    assert unpacked["var/lib/dpkg/triggers-after/ldconfig"][1] == b"tool:arm64\n"
 
 
 def test_a_package_that_leads_outside_is_refused() -> None:
