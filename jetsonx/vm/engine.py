@@ -252,9 +252,13 @@ def _check_context(docker: str, name: str, runner: Runner) -> None:
 
 def _describes(docker: str, name: str, runner: Runner) -> str | None:
     """The description of a Docker context, None when there is none of that name."""
-    words = ("context", "inspect", "--format", "{{.Metadata.Description}}", name)
-    done = runner.run(Command(argv=(docker, *words)))
-    return done.stdout.strip() if done.ok else None
+    done = runner.run(Command(argv=(docker, "context", "inspect", name)))
+    if not done.ok:
+        return None
+    try:  # a --format cannot name it: to Docker's templates it is of no type
+        return str(json.loads(done.stdout)[0]["Metadata"].get("Description", ""))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ""
 
 
 def _do(command: Command, runner: Runner, what: str) -> None:

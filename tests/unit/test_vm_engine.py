@@ -14,7 +14,15 @@ from jetsonx.errors import ConfigError, DeviceError, HostError
 from jetsonx.runner import Command, Completed, Runner
 from jetsonx.store.store import Store
 from jetsonx.vm import engine as engines
-from jetsonx.vm.engine import create_engine, include, include_line, is_included, load_engine, load_engines
+from jetsonx.vm.engine import (
+    create_engine,
+    include,
+    include_line,
+    is_included,
+    load_engine,
+    load_engines,
+    remove_engine,
+)
 from jetsonx.vm.hardware import X86_64
 from jetsonx.vm.libvirt_run import Virsh
 from jetsonx.vm.machine import Machine
@@ -104,7 +112,7 @@ def test_an_engine_is_a_machine_with_a_context_that_leads_there(places: Places, 
 
 @pytest.mark.parametrize("name", ["isolated", "default"])
 def test_a_context_of_somebody_else_is_left_alone(name: str, places: Places, tmp_path: Path) -> None:
-    world, runner = effects(tmp_path, {"context inspect": (0, "production")})
+    world, runner = effects(tmp_path, {"context inspect": (0, '[{"Metadata": {"Description": "production"}}]')})
     wish = Wish(name=name, target=None, memory_mib=2048, cpus=2, disk_gib=16, hardware=X86_64)
     with pytest.raises(ConfigError, match="there is a Docker context"):
         create_engine(wish, places, world, virsh=None, limit_s=1)
@@ -157,6 +165,23 @@ def test_libvirt_gets_the_machine_whole(places: Places, tmp_path: Path) -> None:
     (again,) = load_engines(places, world)
     assert again.virsh is not None
     assert (again.virsh.uri, again.virsh.pool, again.is_running) == (uri, "fast", True)
+
+
+def test_an_engine_goes_with_its_own_context_alone(places: Places, tmp_path: Path) -> None:
+    world, _ = effects(tmp_path, FREE)
+    made = create_engine(WISH, places, world, virsh=None, limit_s=1)
+    text = '[{"Name": "isolated", "Metadata": {"Description": "jetsonx engine in a virtual machine"}}]'
+    world, runner = effects(tmp_path, {"context inspect": (0, text)})
+    remove_engine(made, world)
+    assert any("context rm --force isolated" in call for call in runner.calls)
+
+
+@pytest.mark.parametrize("text", ['[{"Metadata": {}}]', "[]", "what?"])
+def test_a_context_that_is_another_now_stays(text: str, places: Places, tmp_path: Path) -> None:
+    made = create_engine(WISH, places, effects(tmp_path, FREE)[0], virsh=None, limit_s=1)
+    world, runner = effects(tmp_path, {"context inspect": (0, text)})
+    remove_engine(made, world)
+    assert not any("context rm" in call for call in runner.calls)
 
 
 def test_the_line_for_ssh_comes_first_and_once(tmp_path: Path) -> None:
