@@ -173,7 +173,12 @@ def _write_root(base: Base, tar: Path, guest: Guest, debs: Mapping[Package, byte
         root = Root(out=out, keep=keep)
         root.begin()
         for deb, data in debs.items():
-            root.add_package(data, name=deb.filename, is_recorded=not deb.name.startswith("linux-image-"))
+            root.add_package(
+                data,
+                name=deb.filename,
+                is_recorded=not deb.name.startswith("linux-image-"),
+                is_configured=deb.name in guest.by_hand,
+            )
         root.finish()
         for path, (text, mode) in _FILES.items():
             root.add_file(path, text.encode(), mode=mode)

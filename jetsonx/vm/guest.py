@@ -14,14 +14,15 @@ from jetsonx.toml import load_toml
 class Guest:
     """``packages`` and ``busybox``, and a kernel, are asked of apt; of what comes, ``left_out`` is not unpacked.
 
-    ``modules`` are the kernel's drivers for the root file system; ``cpus`` QEMU's processor by SoC, with "other".
-    ``text`` is the file itself: a base image is known by it.
+    ``by_hand`` are configured by setup.sh. ``modules`` are the kernel's drivers for what the machine has; ``cpus`` is
+    QEMU's processor by SoC, with "other". ``text`` is the file itself: a base image is known by it.
     """
 
     suite: str
     packages: tuple[str, ...]
     busybox: str
     left_out: frozenset[str]
+    by_hand: frozenset[str]
     modules: tuple[str, ...]
     cpus: Mapping[str, str]
     text: str
@@ -41,6 +42,7 @@ def load_guest() -> Guest:
         packages=tuple(data["packages"]),
         busybox=data["busybox"],
         left_out=frozenset(data["left_out"]),
+        by_hand=frozenset(data["by_hand"]),
         modules=tuple(data["modules"]),
         cpus=data["cpu"],
         text=text,

@@ -42,8 +42,10 @@ class Root:
             self.add_folder(target)
             self.add_link(name, target)
 
-    def add_package(self, data: bytes, *, name: str, is_recorded: bool = True) -> None:
+    def add_package(self, data: bytes, *, name: str, is_recorded: bool = True, is_configured: bool = False) -> None:
         """A .deb's files; ``is_recorded`` False leaves out what dpkg would have to know.
+
+        ``is_configured``: what its scripts would do is done otherwise.
 
         Raises DownloadError for a damaged or hostile package.
         """
@@ -63,7 +65,9 @@ class Root:
                 content = io.BytesIO(text)
             self._add_member(info, merge_usr(raw), content, name)
         if is_recorded:
-            self._record(control, paths, sums)
+            # A package without scripts has nothing to configure, and emulated dpkg is not called for nothing.
+            has_scripts = bool(control.keys() & {"preinst", "postinst"})
+            self._record(control, paths, sums, state="unpacked" if has_scripts and not is_configured else "installed")
 
     def _add_member(self, info: tarfile.TarInfo, place: str, content: IO[bytes] | None, source: str) -> None:
         if info.isdir():
@@ -76,7 +80,9 @@ class Root:
             info.linkname = merge_usr(clean_path(info.linkname, source=source))
         self.out.addfile(info, self.keep(place, content) if content is not None else None)
 
-    def _record(self, control: Mapping[str, bytes], paths: Iterable[str], sums: Mapping[str, str]) -> None:
+    def _record(
+        self, control: Mapping[str, bytes], paths: Iterable[str], sums: Mapping[str, str], *, state: str
+    ) -> None:
         stanza = control["control"].decode().strip()
         fields = parse_stanza(stanza)
         package = fields["package"]
@@ -90,8 +96,6 @@ class Root:
         first, _, rest = stanza.partition("\n")
         held = "".join(f"\n {path} {value}" for path, value in sums.items())
         conffiles = f"\nConffiles:{held}" if held else ""
-        # A package without scripts has nothing to configure, and emulated dpkg is not called for nothing.
-        state = "unpacked" if control.keys() & {"preinst", "postinst"} else "installed"
         self.stanzas.append(f"{first}\nStatus: install ok {state}\n{rest}{conffiles}\n")
         for found in _INTEREST.finditer(control.get("triggers", b"").decode()):
             suffix = "/noawait" if found["how"] == "-noawait" else ""

@@ -19,6 +19,11 @@ done
 # Each machine has a key of its own; none is made for the image.
 touch /etc/ssh/ssh_host_rsa_key /etc/ssh/ssh_host_ecdsa_key /etc/ssh/ssh_host_ed25519_key
 dpkg --configure --pending </dev/null
+(
+  cd /usr/share/ca-certificates
+  find . -name '*.crt' | sed 's,^\./,,' | sort >/etc/ca-certificates.conf
+  xargs cat </etc/ca-certificates.conf >/etc/ssl/certs/ca-certificates.crt
+)
 rm -rf /var/lib/dpkg/triggers
 mv /var/lib/dpkg/triggers-after /var/lib/dpkg/triggers
 ldconfig

@@ -28,20 +28,20 @@ def test_two_starts_at_once_are_one_machine(virtual_jetson: Booted) -> None:
 
 
 def test_it_is_probed_as_the_device_that_it_stands_for(virtual_jetson: Booted, jetsonx: Run) -> None:
-    done = jetsonx("device", "probe", virtual_jetson.device, "--json", env=virtual_jetson.env)
+    done = jetsonx("device", "probe", virtual_jetson.device, "--json", "--timeout", "300", env=virtual_jetson.env)
     said = json.loads(done.out)
     assert done.status == 0, done.out
     assert said["target"] == "orin-nano@36.4.3"
     assert said["address"] == "vm:test"
-    text = jetsonx("device", "probe", virtual_jetson.device, env=virtual_jetson.env).out
+    text = jetsonx("device", "probe", virtual_jetson.device, "--timeout", "300", env=virtual_jetson.env).out
     assert "L4T 36.4.3" in text
     assert "it has no GPU" in text
 
 
 def test_it_has_a_name_like_any_device(virtual_jetson: Booted, jetsonx: Run, tmp_path: Path) -> None:
     env = {**virtual_jetson.env, "JETSONX_CONFIG": str(tmp_path / "config.toml")}
-    assert jetsonx("device", "add", "lab", "vm:test", env=env).status == 0
-    assert "orin-nano@36.4.3" in jetsonx("device", "list", "--probe", env=env).out
+    assert jetsonx("device", "add", "lab", "vm:test", "--timeout", "300", env=env).status == 0
+    assert "orin-nano@36.4.3" in jetsonx("device", "list", "--probe", "--timeout", "300", env=env).out
 
 
 def test_its_user_has_sudo_and_docker_and_its_engine_runs_a_container(virtual_jetson: Booted) -> None:
