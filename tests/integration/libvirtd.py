@@ -44,6 +44,12 @@ def serve_libvirt(libvirtd: str) -> Iterator[Libvirt]:
             os.chown(each, _NOBODY, _NOBODY)
         config = folder / "libvirtd.conf"
         config.write_text(f'auth_unix_rw = "none"\nlog_outputs = "3:file:{folder}/home/libvirtd.log"\n')
+        # Or QEMU's output goes by way of virtlogd, which would stay for two minutes longer.
+        settings = folder / "home/.config/libvirt"
+        settings.mkdir(parents=True)
+        (settings / "qemu.conf").write_text('stdio_handler = "file"\n')
+        for each in (settings, settings.parent):
+            os.chown(each, _NOBODY, _NOBODY)
         folder.chmod(0o755)
         drop = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups", "--pdeathsig", "TERM"]
         env = {"PATH": f"{os.environ['PATH']}:/usr/sbin", "HOME": f"{folder}/home", "XDG_RUNTIME_DIR": f"{folder}/run"}
