@@ -55,7 +55,7 @@ _HELP = {
     "diff": "Say what changed between two of them.",
     "binfmt": "Let this kernel start AArch64 programs: status, install, remove.",
     "builder": "Build on ARM machines: add, list and remove builder nodes.",
-    "vm": "Virtual Jetsons under QEMU: create, start, stop, list, ssh and remove them.",
+    "vm": "Virtual Jetsons under QEMU, machines in containers, and engines behind a VM's wall.",
     "device": "Jetsons by name: add, list, probe, tidy up and remove them.",
     "deploy": "Bring the built image to devices, start it, and go back by itself if it fails.",
     "status": "Say which release of an app runs on a device, and how well.",
