@@ -52,14 +52,28 @@ leave() { # the journal stays, and the next operation goes on from it
   fault="the engine of the device went away and did not come back"
   finish unfinished
 }
-exists() { [ -n "$1" ] && dk inspect --type container --format x "$1" >/dev/null 2>&1; }
+ask_again() { # after a question that the engine did not answer; its silence is never taken for a no
+  unanswered=$((unanswered + 1))
+  if [ "$unanswered" -gt 20 ] || ! await_engine; then leave; fi
+  nap
+}
+exists() { # $1: a container's ID or name
+  [ -n "$1" ] || return 1
+  unanswered=0
+  until dk inspect --type container --format x "$1" >/dev/null 2>"$run/answer"; do
+    if grep -qi 'no such \(container\|object\)' "$run/answer"; then return 1; fi
+    ask_again
+  done
+}
 field() { dk inspect --type container --format "$2" "$1" 2>/dev/null; }
-id_of() { # $1: a container's whole name; inspect takes the beginning of an ID too
+find_id() { # $1: a container's whole name; inspect takes the beginning of an ID too
+  id=''
+  exists "$1" || return 0
   found=$(field "$1" '{{.Name}} {{.ID}}')
-  if [ "${found% *}" = "/$1" ]; then echo "${found##* }"; fi
+  if [ "${found% *}" = "/$1" ]; then id=${found##* }; fi
 }
 is_ours() { [ "$(field "$1" '{{index .Config.Labels "dev.jetsonx.app"}}')" = "$app" ]; }
-is_running() { [ "$(field "$1" '{{.State.Running}}')" = true ]; }
+is_running() { exists "$1" && [ "$(field "$1" '{{.State.Running}}')" = true ]; }
 named() { # the container $1 is called $2
   [ "$(field "$1" '{{.Name}}')" = "/$2" ] || dk rename "$1" "$2" 2>>"$said"
 }

@@ -263,6 +263,20 @@ def test_an_image_that_went_away_changes_nothing(site: Site) -> None:
     site.check_tidy(running=old.id, previous=None)
 
 
+def test_an_old_release_that_does_not_start_again_blocks_nothing(site: Site, tmp_path: Path) -> None:
+    place = tmp_path / "mounted"
+    place.mkdir()
+    old = site.release(options=("--mount", f"type=bind,source={place},target=/mounted"))
+    assert site.switch(old).ok
+    place.rmdir()
+    outcome = site.switch(site.release("false", health=Health(kind="stays", stays_s=1)))
+    assert outcome.ending == "failed"
+    assert "the old release does not run either" in outcome.why
+    new = site.release()
+    assert site.switch(new).ok
+    site.check_tidy(running=new.id, previous=old.id)
+
+
 def test_a_container_of_somebody_else_is_left_alone(site: Site) -> None:
     site.engine.docker("run", "-d", "--network", "none", "--name", "demo", "--rm", "site/base", *SERVE)
     outcome = site.switch(site.release())
