@@ -6,6 +6,7 @@ compared before it counts. Both files are read in pieces, so that memory does no
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -111,6 +112,7 @@ class _Search:
         return Match(new - back, old - back, length + back)
 
 
+@functools.cache  # a layer has thousands of changed files
 def _powers(base: int, count: int) -> Any:
     import numpy as np
 
