@@ -38,6 +38,7 @@ _COMMANDS = {
     "rollback": "rollback",
     "stop": "stop",
     "shell": "shell",
+    "sync": "sync",
     "explain": "explain",
 }
 _HELP = {
@@ -60,6 +61,7 @@ _HELP = {
     "rollback": "Go back to the release before, which still lies on the device.",
     "stop": "Stop an app on a device.",
     "shell": "Open a shell in an app's container on a device.",
+    "sync": "Put what was built anew into an app's running container.",
     "doctor": "Say what this host can do, what it lacks, and what mends it.",
     "explain": "Say what is known about the failures in a log.",
 }
