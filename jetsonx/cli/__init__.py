@@ -39,6 +39,7 @@ _COMMANDS = {
     "stop": "stop",
     "shell": "shell",
     "sync": "sync",
+    "debug": "debug",
     "explain": "explain",
 }
 _HELP = {
@@ -62,6 +63,7 @@ _HELP = {
     "stop": "Stop an app on a device.",
     "shell": "Open a shell in an app's container on a device.",
     "sync": "Put what was built anew into an app's running container.",
+    "debug": "Start an app's program on a device under gdbserver, for gdb here.",
     "doctor": "Say what this host can do, what it lacks, and what mends it.",
     "explain": "Say what is known about the failures in a log.",
 }

@@ -124,7 +124,12 @@ def _bring(
     with obj.store.scratch() as scratch:
         parcel = write_archive(plan, scratch / "files.tar.gz")
         upload(parcel, place.link, console=obj.console, has_python=contents.has_python)
-    request = make_request("sync", app, expected=container, files=Files(archive=parcel.sha256, contents=plan.contents))
+    request = make_request(
+        "sync",
+        app,
+        expected=container,
+        files=Files(archive=parcel.sha256, folder=f"/{plan.directory}", contents=plan.contents),
+    )
     return amount(parcel.size), deployed.carry_out(obj, place, request, what="the sync", check=check_sync)
 
 

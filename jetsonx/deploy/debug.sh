@@ -18,7 +18,12 @@ create_debug() {
   with_secrets with_words with_gdbserver dk create --name "$app.debug" --interactive --restart no --no-healthcheck \
     --stop-timeout 1 --cap-add SYS_PTRACE --label "dev.jetsonx.app=$app" --label "dev.jetsonx.release=$release" \
     --label "dev.jetsonx.op=$op" --mount "type=bind,\"source=$state/debug/$tools\",target=/jetsonx-debug,readonly" \
-    >/dev/null 2>>"$said"
+    >/dev/null 2>>"$said" && copy_synced
+}
+copy_synced() { # what was put into the app's container since it was deployed
+  folder=$(sed -n 's/^folder=//p' "$home/contents/$old" 2>/dev/null)
+  if [ -z "$folder" ]; then return 0; fi
+  dk cp "$old:$folder" - 2>>"$said" | dk cp - "$app.debug:${folder%/*}" >/dev/null 2>>"$said"
 }
 with_gdbserver() { # "$@": docker create, its options, the image; what follows that is part of the program's words
   count=$#

@@ -34,10 +34,11 @@ _URL = re.compile(r"https?://[!-~]+")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
     """What a sync brings: ``archive`` is the sha256 of the tar in the staging directory, whose members are named from
-    the root. ``contents`` are the files of the app's directory after it, by name, with their sha256.
+    the root. ``contents`` are the files of the app's directory ``folder`` after it, by name, with their sha256.
     """
 
     archive: str
+    folder: str
     contents: Mapping[str, str]
 
 
@@ -136,7 +137,7 @@ def render_request(request: Request) -> str:
     secrets: Mapping[str, bytes] = {}
     functions = ""
     if request.files is not None:
-        values["archive"] = request.files.archive
+        values |= {"archive": request.files.archive, "folder": request.files.folder}
         values["contents"] = "".join(f"file={digest} {name}\n" for name, digest in request.files.contents.items())
     if request.debugger is not None:
         values |= {"tools": request.debugger.tools, "loader": request.debugger.loader}

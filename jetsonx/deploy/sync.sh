@@ -1,7 +1,7 @@
 # Files that were built anew, put into the app's container until the next deployment. The container is stopped meanwhile, so
 # that nothing ever runs with some of them only; what was interrupted is done again from the beginning. Beside the journal
-# there is a file for each container that was so treated, by its ID: `modified=` says when and by whom, and `file=` what
-# its directory holds since; that is left out while it is not certain.
+# there is a file for each container that was so treated, by its ID: `modified=` says when and by whom, `folder=` where,
+# and `file=` what that holds since; it is left out while it is not certain.
 is_modified() { [ -n "$1" ] && grep -q '^modified=' "$home/contents/$1" 2>/dev/null; }
 begin_with_current() { # of what works on the container that is there
   old=$(id_of "$app")
@@ -17,7 +17,7 @@ sync_files() {
   mv -f "$state/staging/$archive" "$run/archive" || refuse "what was sent is not there any more"
   # shellcheck disable=SC2154
   printf '%s' "$contents" | put "$run/contents" && mkdir -p "$home/contents" || refuse "the disk cannot be written"
-  printf 'modified=%s by %s\n' "$stamp" "$who" | put "$run/modified"
+  printf 'modified=%s by %s\nfolder=%s\n' "$stamp" "$who" "$folder" | put "$run/modified"
   put_files
 }
 put_files() {

@@ -1,4 +1,4 @@
-"""Files put into a running container: a real sshd, a real engine, an image without a shell, AArch64 programs by QEMU."""
+"""Files put into a running container: real sshd and engine, an image without a shell, AArch64 programs by QEMU."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ PROGRAM = """
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-static int crash(void) { abort(); }
+#ifndef STAY
+#define STAY pause()
+#endif
 static void end(int signum) { _exit(signum - signum); }
-int main(void) { signal(SIGTERM, end); puts("version " VERSION); fflush(stdout); for (;;) pause(); }
+int main(void) { signal(SIGTERM, end); puts("version " VERSION); fflush(stdout); for (;;) STAY; }
 """
 TOML = """\
 [project]
@@ -76,7 +78,7 @@ class Project:
 
     def build(self, version: str, *words: str) -> None:
         subprocess.run(
-            [self.compiler, "-x", "c", "-", "-static", f'-DVERSION="{version}"', "-o", self.files / "demo", *words],
+            [self.compiler, "-x", "c", "-", "-static", f'-DVERSION="{version}"', *words, "-o", self.files / "demo"],
             input=PROGRAM,
             text=True,
             check=True,
@@ -101,7 +103,7 @@ def deploy(site: Site, project: Project) -> str:
     base = site.image
     site.image = project.image(site)
     try:
-        release = site.release(health=Health(kind="stays", stays_s=1), **{"command": ()})
+        release = site.release(health=Health(kind="stays", stays_s=1), command=())
     finally:
         site.image = base
     outcome = site.switch(release)
@@ -164,8 +166,11 @@ def test_what_changed_arrives_and_runs(site: Site, project: Project, sync: Calla
     site.check_tidy(running=first, previous=second)
 
 
-@pytest.mark.parametrize("words", ["stop", "cp -", "start", "logs"])
-@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [("cp -", True), ("cp -", False), ("logs", True)],
+    ids=["before-copying", "after-copying", "when-it-runs"],
+)
 def test_a_killed_sync_is_brought_to_its_end(
     site: Site, project: Project, sync: Callable[[], Ran], words: str, first: bool
 ) -> None:
@@ -227,7 +232,7 @@ def test_what_does_not_run_there_is_refused(site: Site, project: Project, sync: 
 
 def test_a_program_that_crashes_is_shown(site: Site, project: Project, sync: Callable[[], Ran]) -> None:
     deploy(site, project)
-    project.build("2", "-Dpause=crash")
+    project.build("2", "-DSTAY=abort()")
     ran = sync()
     assert ran.status == 6, ran
     assert "it is not well with them" in ran.err
