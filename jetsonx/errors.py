@@ -6,6 +6,7 @@ JetsonxError              70  our own bug, if it is ever raised bare
 ├── DownloadError          4  a package, wheel or blob could not be had (also: offline and not in the cache)
 ├── BuildError             5  a compiler, linker or build system failed
 └── DeviceError            6  a device did not answer or a deployment failed
+    └── RolledBackError    7  a release did not work on a device, and the one before runs there
 
 A failed check is not an exception: it is a Report, and the command line maps it to exit status 1.
 The core raises; only the command line prints and exits.
@@ -61,3 +62,9 @@ class DeviceError(JetsonxError):
     """A device did not answer, or a deployment failed."""
 
     exit_code = 6
+
+
+class RolledBackError(DeviceError):
+    """A release did not work on a device, and the one before runs there."""
+
+    exit_code = 7

@@ -111,7 +111,7 @@ def cli(ctx: click.Context, verbose: bool, quiet: bool) -> None:
     A TARGET is MODULE@RELEASE: orin-nano@36.4.3, agx-thor@39.2, agx-orin@jetpack-6.1. `jetsonx targets` lists them.
 
     Exit status: 0 ok, 1 findings, 2 usage or configuration, 3 something missing on this host, 4 download,
-    5 build, 6 device, 70 a bug in jetsonx.
+    5 build, 6 device, 7 rolled back on the device, 70 a bug in jetsonx.
     """
     from jetsonx.cli.context import Context
 

@@ -33,7 +33,7 @@ def command(obj: Context, app: str, device: str, words: tuple[str, ...]) -> None
         if current is None or current.state != "running":
             raise ConfigError(f"{found.name} does not run on {place.title}", hint="jetsonx status says what it does")
         terminal = sys.stdin.isatty() and sys.stdout.isatty()
-        inside = words or ("sh",)
+        inside = words[words[:1] == ("--",) :] or ("sh",)
         there = (*place.docker, "exec", "--interactive", *(("--tty",) if terminal else ()), current.id, *inside)
         call = ssh_command(place.address, there, os.environ, options=place.link.options())
         if terminal:

@@ -6,7 +6,7 @@ home=$state/apps/$app
 run=$state/runs/$op
 said=$run/said
 old='' new='' older='' old_restart=no old_running=0 dir='' stopped='' started='' why='' step='' recovered='' fault=''
-started_again='' failed_at='' old_stop='' history='' boot='' began=''
+started_again='' failed_at='' old_stop='' history='' boot='' began='' nested=0
 has() { command -v "$1" >/dev/null 2>&1; }
 nap() { sleep 0.2 2>/dev/null || sleep 1; }
 boot_id() { cat /proc/sys/kernel/random/boot_id 2>/dev/null; }
@@ -36,7 +36,7 @@ await_engine() { # a dockerd that is restarted comes back within seconds
   tries=0
   until engine_is_there; do
     tries=$((tries + 1))
-    [ "$tries" -le "${engine_tries:-90}" ] || return 1
+    [ "$tries" -le 60 ] || return 1
     sleep 1
   done
 }
@@ -50,17 +50,30 @@ attempt() { # "$@": what may be done twice; again when the engine went away mean
 }
 leave() { # the journal stays, and the next operation goes on from it
   fault="the engine of the device went away and did not come back"
-  tell unfinished
-  exit 1
+  finish unfinished
 }
-exists() { [ -n "$1" ] && dk inspect --type container --format x "$1" >/dev/null 2>&1; }
+ask_again() { # after a question that the engine did not answer; its silence is never taken for a no
+  unanswered=$((unanswered + 1))
+  if [ "$unanswered" -gt 20 ] || ! await_engine; then leave; fi
+  nap
+}
+exists() { # $1: a container's ID or name
+  [ -n "$1" ] || return 1
+  unanswered=0
+  until dk inspect --type container --format x "$1" >/dev/null 2>"$run/answer"; do
+    if grep -qi 'no such \(container\|object\)' "$run/answer"; then return 1; fi
+    ask_again
+  done
+}
 field() { dk inspect --type container --format "$2" "$1" 2>/dev/null; }
-id_of() { # $1: a container's whole name; inspect takes the beginning of an ID too
+find_id() { # $1: a container's whole name; inspect takes the beginning of an ID too
+  id=''
+  exists "$1" || return 0
   found=$(field "$1" '{{.Name}} {{.ID}}')
-  if [ "${found% *}" = "/$1" ]; then echo "${found##* }"; fi
+  if [ "${found% *}" = "/$1" ]; then id=${found##* }; fi
 }
 is_ours() { [ "$(field "$1" '{{index .Config.Labels "dev.jetsonx.app"}}')" = "$app" ]; }
-is_running() { [ "$(field "$1" '{{.State.Running}}')" = true ]; }
+is_running() { exists "$1" && [ "$(field "$1" '{{.State.Running}}')" = true ]; }
 named() { # the container $1 is called $2
   [ "$(field "$1" '{{.Name}}')" = "/$2" ] || dk rename "$1" "$2" 2>>"$said"
 }
@@ -92,13 +105,17 @@ take_lock() {
   printf 'pid=%s\nbirth=%s\nboot=%s\nop=%s\nkind=%s\nwho=%s\nwhen=%s\n' \
     "$$" "$(birth $$)" "$(boot_id)" "$op" "$kind" "$who" "$stamp" | put "$home/holder"
 }
-drop_lock() { rm -f "$home/holder" "$home/lock.by"; }
+drop_lock() {
+  trap - EXIT
+  rm -f "$home/holder" "$home/lock.by"
+  exec 9>&-
+}
 
 mark() { # $1: the step that begins now
   step=$1
   for name in step op kind blue_green old old_restart old_running older new dir stopped boot why failed_at entry; do
     eval "printf '%s=%s\n' $name \"\$$name\""
-  done | put "$home/journal"
+  done | put "$home/journal" || return 1
   printf '%s\n' "$step" >"$run/step"
 }
 read_journal() {
@@ -128,7 +145,13 @@ tell() { # $1: outcome; the result, for whoever asks
     case $1:$kind in rolled-back:* | failed:* | ok:sync) if [ -e "$run/log" ]; then sed 's/^/log=/' "$run/log"; fi ;; esac
     if [ -s "$said" ]; then tail -c 4096 "$said" | tail -n 10 | sed 's/^/said=/'; fi
     printf 'end=whole\n'
-  } | put "$run/result"
+  } | put "$run/outcome"
+}
+finish() { # $1: outcome; who reads it may begin the next operation at once
+  tell "$1"
+  if [ "$nested" = 0 ]; then drop_lock; fi
+  mv "$run/outcome" "$run/result"
+  exit 0
 }
 record() { # $1: outcome; once for each operation, whoever carries it to its end
   [ -n "$entry" ] || return 0
@@ -140,7 +163,7 @@ record() { # $1: outcome; once for each operation, whoever carries it to its end
 }
 end() { # $1: outcome
   record "$1"
-  tell "$1"
+  tell "$1" # before the journal goes, so that one or the other is there
   rm -f "$home/journal"
-  exit 0
+  finish "$1"
 }

@@ -45,11 +45,13 @@ is_well() {
   esac
 }
 pass_gate() {
-  since='' up_from=$(now) gate_from=$up_from
+  since='' absent=0 up_from=$(now) gate_from=$up_from
   while :; do
     if ! look; then
       attempt look || { why='its container is gone' && return 1; }
-      gate_from=$(now) # the engine was away: what is there now gets its whole time
+      if ! attempt start_new; then return 1; fi # the engine was away and took it along
+      gate_from=$(now) since=''
+      continue
     fi
     # shellcheck disable=SC2086 # five words
     set -- $seen
@@ -59,7 +61,10 @@ pass_gate() {
     if [ "$2" != 0 ]; then why="it ended$ended and was started again" && return 1; fi
     case $1 in
       running) if is_well "$@"; then return 0; fi ;;
-      exited | dead) why="it ended with status $3" && return 1 ;;
+      exited | dead) # an engine that was restarted takes a moment to start again what its policy says
+        absent=$((absent + 1))
+        if [ "$restart" = no ] || [ "$absent" -ge 10 ]; then why="it ended with status $3" && return 1; fi
+        ;;
     esac
     if [ $(($(now) - gate_from)) -ge $((health_timeout * 100)) ]; then
       why="${why:-not healthy within $health_timeout s ($health)}"

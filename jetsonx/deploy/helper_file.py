@@ -28,7 +28,8 @@ _CALL = (
 _KEPT = 3  # other versions of jetsonx may be at work
 _INSTALL = (
     'umask 077; d="$HOME/.cache/jetsonx"; mkdir -p "$d" && t=$(mktemp "$d/.new.XXXXXX") || exit 1; '
-    'trap "rm -f $t" EXIT; cat >"$t" && s=$(sha256sum <"$t") && [ "${s%% *}" = "$2" ] && mv "$t" "$d/$1" || exit 1; '
+    "trap 'rm -f \"$t\"' EXIT; "
+    'cat >"$t" && s=$(sha256sum <"$t") && [ "${s%% *}" = "$2" ] && mv "$t" "$d/$1" || exit 1; '
     f'cd "$d" && ls -t | grep "^${{1%%-*}}-" | tail -n +{_KEPT + 1} | while read -r f; do rm -f "$f"; done'
 )
 _START = b"import sys\nfrom jetsonx.deploy.helper.__main__ import main\nsys.exit(main(sys.argv[1:]))\n"

@@ -1,26 +1,24 @@
 #!/bin/sh
-# Receives a file on a device without python3: receive.sh SHA256 SIZE TOKEN. The bytes come bare on standard input from
-# where it says `have N`, then it says what the receiver in Python says: busy, have, ack, done, wrong, full, failed.
+# Receives a file on a device without python3: receive.sh SHA256 SIZE TOKEN CHUNK. The bytes come bare on standard
+# input from where it says `have N`, then after each CHUNK of them it says what the receiver in Python
+# says: busy, have, ack, done, wrong, full, failed.
 # Needs coreutils. head reads exactly as many bytes from a pipe as it is told.
-sha=$1 size=$2 token=$3 pid=
+sha=$1 size=$2 token=$3 chunk=$4 pid=
 umask 077
 dir="$HOME/.local/state/jetsonx/staging"
 whole="$dir/$sha" part="$dir/$sha.part" by="$dir/$sha.part.by"
-chunk=1048576
 kept=3
 
-# Go, and give up the turn if we have it.
+# Give up the turn if we have it, and go.
 leave() {
   read -r pid _ 2>/dev/null <"$by"
   [ "$pid" != $$ ] || rm -f "$by"
+  [ -z "$2" ] || echo "$2"
   exit "$1"
 }
 
 # The last words.
-end() {
-  echo "$1"
-  leave "$2"
-}
+end() { leave "$2" "$1"; }
 
 length() { stat -c %s "$part" 2>/dev/null || echo 0; }
 
@@ -38,17 +36,18 @@ has_room() { [ "$(free)" -ge $((size - $1)) ]; }
 
 full() { end "full $(free) $((size - $1))" 1; }
 
-# The process that holds the file, if it is alive and ours.
-is_alive() { tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -q "$sha"; }
+# Whether process $1 is alive and a receiver of $2: its number may be another's by now.
+is_alive() { tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -q "$2"; }
 
 # Only one at a time; a receiver of the same upload, whose link broke, and one that gets nothing any more, make way.
 take_turn() {
   waited=0 before=$(length)
   until ln "$by.$$" "$by" 2>/dev/null; do
-    read -r pid other 2>/dev/null <"$by" || continue
+    pid='' other=''
+    read -r pid other 2>/dev/null <"$by" || [ -e "$by" ] || continue
     [ "$waited" -lt 60 ] || [ "$(length)" != "$before" ] || other=$token
-    if [ "$other" = "$token" ] || ! is_alive "$pid"; then
-      ! is_alive "$pid" || kill -9 -- "-$pid" 2>/dev/null || kill -9 "$pid"
+    if [ "$other" = "$token" ] || ! is_alive "$pid" "$sha"; then
+      ! is_alive "$pid" "$sha" || kill -9 -- "-$pid" 2>/dev/null || kill -9 "$pid"
       rm -f "$by"
       sleep 1 # what it started may still write what it had read
       continue
@@ -64,7 +63,7 @@ take_turn() {
 prune() {
   # shellcheck disable=SC2012 # the names are ours: hexadecimal digits
   (cd "$dir" && ls -t -- *.part) | grep -v "^$sha" | tail -n "+$((kept + 1))" | while read -r old; do
-    { read -r pid _ <"$dir/$old.by" && is_alive "$pid"; } 2>/dev/null || rm -f "$dir/$old" "$dir/$old.by"
+    { read -r pid _ <"$dir/$old.by" && is_alive "$pid" "${old%.part}"; } 2>/dev/null || rm -f "$dir/$old" "$dir/$old.by"
   done
 }
 
@@ -87,9 +86,9 @@ while [ "$have" -lt "$size" ]; do
   head -c "$wanted" >>"$part" 2>/dev/null || full "$have"
   sync "$part" 2>/dev/null || sync
   now=$(length)
-  [ "$now" != "$have" ] || leave 1 # the other end is gone
+  [ "$now" != "$have" ] || leave 1 '' # the other end is gone
   have=$now
-  echo "ack $have" || leave 1
+  echo "ack $have" || leave 1 ''
 done
 case $(sha256sum <"$part") in
   "$sha"*) mv "$part" "$whole" && sync && end 'done' 0 ;;

@@ -9,7 +9,7 @@ from jetsonx.console import amount
 from jetsonx.deploy.outcome import Outcome
 from jetsonx.deploy.state import REFERENCE_LABEL, RELEASE_LABEL, AppState, DeviceState
 from jetsonx.deploy.values import RemoteContainer
-from jetsonx.errors import ConfigError, DeviceError
+from jetsonx.errors import ConfigError, DeviceError, RolledBackError
 
 _HEADINGS = ("WHEN", "KIND", "RELEASE", "ENDED", "SECONDS", "DOWNTIME", "BY")
 _WHERE = {"device": "only on the device", "host": "only on this host", "differs": "this host has it otherwise"}
@@ -152,7 +152,9 @@ def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def check_outcome(outcome: Outcome, *, what: str) -> None:
-    """Raise DeviceError, with the release's last words, unless all was done. ``what`` was asked for: "the switch"."""
+    """Raise DeviceError, with the release's last words, unless all was done: RolledBackError when the release before
+    runs. ``what`` was asked for: "the switch".
+    """
     if outcome.ok:
         return
     log = "\n".join(outcome.log)
@@ -174,7 +176,7 @@ def check_outcome(outcome: Outcome, *, what: str) -> None:
         if outcome.step not in ("begin", "")
         else "nothing was changed"
     )
-    raise DeviceError(
+    raise (RolledBackError if outcome.ending == "rolled-back" else DeviceError)(
         f"{what} failed at {outcome.step!r}: {outcome.why}; {ended}",
         details=log or said or None,
         hint="jetsonx logs --failed has the last words of the release" if log else None,

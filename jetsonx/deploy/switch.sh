@@ -4,8 +4,13 @@
 # and the start of the new one there is nothing else to do.
 find_new() { # what this operation made; of an operation that makes nothing, what its journal says
   [ "$kind" = switch ] || { exists "$new" && return; }
-  new=$(made_here)
+  find_made
+  new=$made
   [ -n "$new" ]
+}
+find_made() { # the container that this operation made, if any
+  unanswered=0
+  until made=$(dk ps --all --quiet --no-trunc --filter "label=dev.jetsonx.op=$op" 2>>"$said"); do ask_again; done
 }
 load_release() { # $1: a directory of an earlier release, with how it is started and judged
   case $1 in '' | */* | .*) return 1 ;; esac
@@ -62,8 +67,12 @@ judge() { # once: it waits for the engine by itself
 
 begin() {
   mkdir -p "$home/releases"
-  old=$(id_of "$app") before=$(id_of "$app.prev")
-  for each in "$old" "$before" "$(id_of "$app.next")"; do
+  find_id "$app"
+  old=$id
+  find_id "$app.prev"
+  before=$id
+  find_id "$app.next"
+  for each in "$old" "$before" "$id"; do
     if [ -n "$each" ] && ! is_ours "$each"; then refuse "the device has a container of that name that jetsonx did not make"; fi
   done
   boot=$(boot_id)
@@ -81,7 +90,7 @@ refuse() { # $1: why; nothing was changed
 switch_release() {
   begin
   older=$before
-  mark create
+  mark create || refuse "the journal cannot be written: $home"
   attempt put_release || undo
   load_release "$dir" || undo
   mark create
@@ -103,13 +112,15 @@ roll_back() {
   go_on
 }
 make_clean() { # files were put into the earlier release's container: what was deployed takes its place
-  clean=$(made_here)
-  if [ -z "$clean" ]; then create_container && clean=$(made_here) || return 1; fi
-  if [ "$clean" != "$new" ] && exists "$new"; then dk rm --force --volumes "$new" >/dev/null 2>>"$said" || return 1; fi
-  new=$clean
+  find_made
+  if [ -z "$made" ]; then
+    create_container || return 1
+    find_made
+  fi
+  if [ "$made" != "$new" ] && exists "$new"; then dk rm --force --volumes "$new" >/dev/null 2>>"$said" || return 1; fi
+  new=$made
   named "$new" "$app.prev"
 }
-made_here() { dk ps --all --quiet --no-trunc --filter "label=dev.jetsonx.op=$op" --filter "label=dev.jetsonx.app=$app" | head -n 1; }
 go_on() {
   if [ "$blue_green" = 1 ]; then
     advance start start_new
@@ -126,13 +137,17 @@ settle() { # the new release is healthy: from here on there is only forwards
   mark healthy
   attempt rename_all || leave
   if exists "$old"; then attempt retire || leave; fi
-  if [ "$kind" = rollback ]; then dk update --restart="$restart" "$new" >/dev/null 2>>"$said"; fi
-  repository=${reference%:*}
-  dk tag "$(field "$new" '{{.Image}}')" "$repository:current" 2>>"$said"
-  if exists "$old"; then dk tag "$(field "$old" '{{.Image}}')" "$repository:previous" 2>>"$said"; fi
+  if [ "$kind" = rollback ]; then attempt restore_policy || leave; fi
+  attempt move_tags # a name is not worth more than the release that runs
   record ok
   prune_releases "$keep"
   end ok
+}
+restore_policy() { dk update --restart="$restart" "$new" >/dev/null 2>>"$said"; }
+move_tags() {
+  repository=${reference%:*}
+  if exists "$old"; then dk tag "$(field "$old" '{{.Image}}')" "$repository:previous" 2>>"$said" || return 1; fi
+  dk tag "$(field "$new" '{{.Image}}')" "$repository:current" 2>>"$said"
 }
 retire() { # the old release lies there for a rollback, and nothing starts it
   if [ "$(field "$old" '{{.HostConfig.RestartPolicy.Name}}')" != no ]; then dk update --restart=no "$old" >/dev/null 2>>"$said" || return 1; fi
@@ -148,7 +163,8 @@ undo() { # back to the old release, from wherever it is
   mark undo
   attempt take_new_away || leave
   if exists "$old"; then
-    attempt bring_old_back || leave
+    if [ "$old_running" = 1 ]; then attempt start_old; fi # first of all; whether it did is looked at in the end
+    attempt restore_old || leave
   fi
   if exists "$older"; then attempt named "$older" "$app.prev" || leave; fi
   if [ "$kind" = rollback ] && exists "$new"; then
@@ -176,14 +192,15 @@ take_new_away() {
     dk rm --force --volumes "$new" >/dev/null 2>>"$said"
   fi
 }
-bring_old_back() { # it starts first, its name can wait
-  if [ "$old_running" = 1 ]; then dk start "$old" >/dev/null 2>>"$said" || return 1; fi
-  if [ -n "$stopped" ] && [ -z "$started_again" ]; then started=$(now) started_again=1; fi
-  dk update --restart="$old_restart" "$old" >/dev/null 2>>"$said" && named "$old" "$app"
+start_old() {
+  dk start "$old" >/dev/null 2>>"$said" || return 1
+  if [ -n "$stopped" ] && [ "$started_again" = '' ]; then started=$(now) started_again=1; fi
 }
+restore_old() { dk update --restart="$old_restart" "$old" >/dev/null 2>>"$said" && named "$old" "$app"; }
 
 recover() { # as far as the journal of an operation says it came, forwards or back
   read_journal
+  nested=1
   run=$state/runs/$op said=$state/runs/$op/said history=''
   mkdir -p "$run"
   case $kind in
@@ -211,8 +228,7 @@ recover_first() { # says what became of it in `recovered`
   (recover)
   if [ -e "$home/journal" ]; then
     fault="an operation that was interrupted could not be brought to its end yet"
-    tell unfinished
-    exit 1
+    finish unfinished
   fi
   recovered=$(sed -n 's/^outcome=//p' "$state/runs/$unfinished/result")
   before_it=$(sed -n 's/^history=//p' "$state/runs/$unfinished/result")

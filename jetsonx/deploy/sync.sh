@@ -4,7 +4,8 @@
 # and `file=` what that holds since; it is left out while it is not certain.
 is_modified() { [ -n "$1" ] && grep -q '^modified=' "$home/contents/$1" 2>/dev/null; }
 begin_with_current() { # of what works on the container that is there
-  old=$(id_of "$app")
+  find_id "$app"
+  old=$id
   if [ -z "$old" ] || ! is_ours "$old"; then refuse "no release of it is there"; fi
   if [ "$old" != "$expected" ]; then refuse "another release became the current one meanwhile"; fi
   boot=$(boot_id)
@@ -21,7 +22,7 @@ sync_files() {
   put_files
 }
 put_files() {
-  mark sync
+  mark sync || refuse "the journal cannot be written: $home"
   put "$home/contents/$old" <"$run/modified"
   attempt stop_for_files
   if attempt copy_files; then cat "$run/modified" "$run/contents" | put "$home/contents/$old"; else why=$(last_words); fi

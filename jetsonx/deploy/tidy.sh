@@ -5,15 +5,13 @@ number_of() { # $1: a directory of a release, RELEASE.NUMBER
   case $number in '' | *[!0-9]*) echo 0 ;; *) echo "$number" ;; esac
 }
 superfluous() { # $1: how many earlier releases are kept, that before the current one first, then the newest
-  left=$1
-  if [ -n "$(id_of "$app.prev")" ]; then left=$((left - 1)); fi
   labelled '{{.ID}} {{.Names}} {{.Label "dev.jetsonx.directory"}}' | while read -r id name directory; do
     case $name in
       "$app") ;;
-      "$app.prev") if [ "$1" -le 0 ]; then echo "$id"; fi ;;
+      "$app.prev") echo "999999999999 $id" ;;
       "$app".*) echo "$(number_of "$directory") $id" ;;
     esac
-  done | sort -rn | awk -v left="$left" 'NF == 1 { print $1; next } left > 0 { left--; next } { print $2 }'
+  done | sort -rn | awk -v left="$1" 'left > 0 { left--; next } { print $2 }'
 }
 remove_container() { # and the name of its image, unless another release of the app has it
   reference_there=$(field "$1" '{{index .Config.Labels "dev.jetsonx.reference"}}')
@@ -53,20 +51,25 @@ show_prune() { # $1: as above
 }
 temporary() { dk ps --all --quiet --no-trunc --filter label=dev.jetsonx.tmp=1; }
 prune_all() {
-  current=$(id_of "$app")
-  load_release "$(field "$current" '{{index .Config.Labels "dev.jetsonx.directory"}}')" || keep=1
+  find_id "$app"
+  load_release "$(field "$id" '{{index .Config.Labels "dev.jetsonx.directory"}}')" || keep=1
   show_prune "$keep" >"$run/more"
   [ "$dry_run" = 0 ] || return 0
   sed 's/^would=/removed=/' "$run/more" | put "$run/more"
   prune_releases "$keep"
   for id in $(temporary); do dk rm --force --volumes "$id" >/dev/null 2>>"$said"; done
+  for place in "$state/runs"/*; do # whose operation was killed, before it could take the script away
+    read -r pid born 2>/dev/null <"$place/process" || pid='' born=''
+    if [ "$place" != "$run" ] && { [ -z "$pid" ] || [ "$(birth "$pid")" != "$born" ]; }; then rm -rf "$place"; fi
+  done
   for file in "$state/staging"/*; do
     if [ ! -f "$file" ]; then continue; fi
     if has flock; then flock -n "$file" rm -f "$file"; else rm -f "$file"; fi # one that is being received is locked
   done
 }
 stop_app() {
-  old=$(id_of "$app")
+  find_id "$app"
+  old=$id
   if [ -z "$old" ] || ! is_ours "$old"; then refuse "no release of it is there"; fi
   attempt stop_it || leave
 }
@@ -83,13 +86,13 @@ jetsonx_main() {
   if ! take_lock; then
     fault="$(held_by who) has been at it since $(held_by when) ($(held_by kind))"
     tell busy
-    exit 1
+    mv "$run/outcome" "$run/result"
+    exit 0
   fi
   trap drop_lock EXIT
   done_before=$(grep -F "\"op\": \"$op\"" "$home/history.jsonl" 2>/dev/null | sed -n 's/.*, "outcome": "\([a-z-]*\)".*/\1/p')
   if [ -n "$done_before" ]; then # it was sent again long after, when its result was cleared away
-    tell "$done_before"
-    exit 0
+    finish "$done_before"
   fi
   find_engine
   engine_is_there || await_engine || leave

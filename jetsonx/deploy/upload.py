@@ -105,9 +105,11 @@ class _Upload:
         words = (parcel.sha256, str(parcel.size), secrets.token_hex(8))
         self._pack: Callable[[int, bytes], bytes] = frames.pack_frame if has_python else _bare
         if has_python:
-            self._call = (program := helper_file.helper()).call("receive", *words)
+            program = helper_file.helper()
+            self._call = program.call("receive", *words)
         else:
-            self._call = (program := helper_file.script(Path(__file__).with_name("receive.sh"))).call(*words)
+            program = helper_file.script(Path(__file__).with_name("receive.sh"))
+            self._call = program.call(*words, str(parcel.frame_bytes))
         self._program = program
         self._bar: Bar | None = None
         self._kept = parcel.size
@@ -175,4 +177,4 @@ def _bare(offset: int, data: bytes) -> bytes:
 
 def _last_words(error: UnreachableError) -> str:
     lines = (error.details or "").strip().splitlines()
-    return lines[-1] if lines else error.message
+    return lines[-1] if lines else "it went silent"

@@ -64,6 +64,7 @@ class TarReader:
         self._pass_over = skip
         self._data = b""
         self._at = 0
+        self._before = 0  # bytes of the stream ahead of the block at hand
         self._left = 0  # bytes of the current member, and of its padding, that were not taken yet
         self._pad = 0
         self._size = 0
@@ -80,6 +81,24 @@ class TarReader:
         except (DamagedError, ValueError) as error:
             raise damaged(self._name, error) from error
 
+    @property
+    def position(self) -> int:
+        """Bytes of the stream taken so far: after a member came, where its content begins."""
+        return self._before + self._at
+
+    @property
+    def stored(self) -> Segments:
+        """The current file's content as it lies at :attr:`position`: (offset in the file, length) one after another.
+
+        A file that is not sparse is one such piece.
+        """
+        return ((0, self._size),) if self._segments is None else self._segments
+
+    @property
+    def stored_bytes(self) -> int:
+        """How many bytes of content the current file has in the stream."""
+        return self._left
+
     def head(self, count: int) -> bytes:
         """The first ``count`` bytes of the current file, or as many as it has, without taking them."""
         if self._segments is not None:
@@ -89,7 +108,7 @@ class TarReader:
             rest = self._data[self._at :]
             if not self._more():
                 raise damaged(self._name, "it is cut off within a file")
-            self._data = rest + self._data
+            self._data, self._before = rest + self._data, self._before - len(rest)
         return self._data[self._at : self._at + count]
 
     def read(self) -> bytes:
@@ -291,6 +310,7 @@ class TarReader:
     def _skip(self, count: int) -> None:
         if self._pass_over and count > (there := len(self._data) - self._at):
             self._pass_over(count - there)
+            self._before += self._at + count
             self._data, self._at = b"", 0
             return
         while count > (there := len(self._data) - self._at):
@@ -300,6 +320,7 @@ class TarReader:
         self._at += count
 
     def _more(self) -> bool:
+        self._before += len(self._data)
         self._data, self._at = next(self._blocks, b""), 0
         return bool(self._data)
 

@@ -137,7 +137,7 @@ class Site:
     @property
     def kill(self) -> str:
         """For a trap: the script that holds the lock is gone, as by a power cut."""
-        return f"kill -9 $(sed -n s/^pid=//p {self.app_dir()}/holder)"
+        return f"pid=$(sed -n s/^pid=//p {self.app_dir()}/holder); kill -9 -$pid; kill -9 $pid"
 
     def clear(self) -> None:
         """No containers, no state, no shims."""

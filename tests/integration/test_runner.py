@@ -79,6 +79,40 @@ def test_a_watched_program_that_a_signal_ended_has_a_shells_status() -> None:
     assert Runner().replace(Command(argv=("sh", "-c", "kill -9 $$")), watch=lambda _: None) == 137
 
 
+def test_a_session_is_spoken_with() -> None:
+    code = "import sys; print(input(), flush=True); sys.stderr.write('last words'); sys.exit(3)"
+    with Runner().session(python(code)) as session:
+        assert session.is_running
+        session.stdin.write(b"ping\n")
+        assert session.stdout.readline() == b"ping\n"
+        done = session.end()
+        assert (done.status, done.tail, session.is_running) == (3, "last words", False)
+
+
+def test_a_session_that_is_left_ends_with_all_that_it_started() -> None:
+    script = "sleep 60 & echo $!; trap '' HUP; wait"
+    started = time.monotonic()
+    with Runner().session(Command(argv=("sh", "-c", script))) as session:
+        child = int(session.stdout.readline())
+    assert time.monotonic() - started < 10
+    for _ in range(100):
+        if not Path(f"/proc/{child}").exists() or "zombie" in Path(f"/proc/{child}/status").read_text():
+            break
+        time.sleep(0.02)
+    else:
+        pytest.fail("it is still running")
+
+
+def test_a_session_ends_whatever_its_program_still_says() -> None:
+    with Runner().session(Command(argv=("sh", "-c", "head -c 300000 /dev/zero; cat >/dev/null"))) as session:
+        assert session.end().ok
+
+
+def test_a_session_without_its_program_is_refused() -> None:
+    with pytest.raises(HostError, match="cannot run"), Runner().session(Command(argv=("no-such-program",))):
+        pass
+
+
 def test_each_connection_to_a_relay_is_a_run_of_its_own() -> None:
     code = "import os; print(os.getpid(), flush=True); print(input(), flush=True); input()"
     pids = set()

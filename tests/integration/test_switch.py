@@ -190,14 +190,15 @@ def test_a_recovery_that_is_killed_is_recovered_too(site: Site) -> None:
     assert site.switch(old).ok
     site.trap("stop", site.kill)
     request = make_request("switch", "demo", release=new)
-    site.link.run(("sh", "-c", "true"))
     thread = threading.Thread(target=lambda: carry_out(site.link, request, patience_s=60))
     thread.start()
     await_true(lambda: not (site.wrapper.parent / "trap").exists())
     site.trap("start", site.kill, first=True)  # of the old release, by the recovery
     thread.join()
-    state = probe_state(site.link).apps["demo"]
-    assert state.unfinished is None or site.do("recover").recovered == "rolled-back"
+    unfinished = probe_state(site.link).apps["demo"].unfinished
+    assert unfinished is not None
+    assert (unfinished.op, unfinished.step) == (request.op, "undo")
+    assert site.do("recover").recovered == "rolled-back"
     site.check_tidy(running=old.id, previous=None)
 
 
@@ -260,6 +261,20 @@ def test_an_image_that_went_away_changes_nothing(site: Site) -> None:
     assert (outcome.ending, outcome.step, outcome.downtime_s) == ("rolled-back", "create", None)
     assert "No such image" in outcome.why
     site.check_tidy(running=old.id, previous=None)
+
+
+def test_an_old_release_that_does_not_start_again_blocks_nothing(site: Site, tmp_path: Path) -> None:
+    place = tmp_path / "mounted"
+    place.mkdir()
+    old = site.release(options=("--mount", f"type=bind,source={place},target=/mounted"))
+    assert site.switch(old).ok
+    place.rmdir()
+    outcome = site.switch(site.release("false", health=Health(kind="stays", stays_s=1)))
+    assert outcome.ending == "failed"
+    assert "the old release does not run either" in outcome.why
+    new = site.release()
+    assert site.switch(new).ok
+    site.check_tidy(running=new.id, previous=old.id)
 
 
 def test_a_container_of_somebody_else_is_left_alone(site: Site) -> None:

@@ -61,6 +61,15 @@ class _Terminal(io.StringIO):
         return True
 
 
+def test_what_a_bar_begins_with_is_part_of_no_rate() -> None:
+    err = io.StringIO()
+    with Console(0, out=io.StringIO(), err=err).bar("upload", 3_000_000, done=2_000_000) as bar:
+        bar.reach(3_000_000)
+    first, last = err.getvalue().splitlines()
+    assert first == "upload: 1.0 MB"
+    assert last.startswith("upload: done, 1.0 MB in ")
+
+
 def test_a_bar_shows_amount_and_rate_on_a_terminal() -> None:
     err = _Terminal()
     with Console(0, out=io.StringIO(), err=err).bar("wheel", 100) as bar:

@@ -9,7 +9,7 @@ import pytest
 from jetsonx.deploy.outcome import parse_outcome
 from jetsonx.deploy.report import check_outcome, choose_app, render_status, status_json
 from jetsonx.deploy.state import DeviceState, Unfinished, parse_state
-from jetsonx.errors import ConfigError, DeviceError
+from jetsonx.errors import ConfigError, DeviceError, RolledBackError
 
 IMAGE = {
     "id": "sha256:" + "1" * 64,
@@ -140,7 +140,9 @@ def test_a_result() -> None:
     outcome = parse_outcome(RESULT)
     assert outcome is not None
     assert (outcome.step, outcome.downtime_s, outcome.log) == ("gate", 1.25, ("last", "words"))
-    with pytest.raises(DeviceError, match="failed at 'gate': it ended with status 3; the release before runs again"):
+    with pytest.raises(
+        RolledBackError, match="failed at 'gate': it ended with status 3; the release before runs again"
+    ):
         check_outcome(outcome, what="the switch")
     assert parse_outcome(RESULT.removesuffix("end=whole\n")) is None
     assert parse_outcome("outcome=perfect\nend=whole\n") is None

@@ -88,6 +88,8 @@ class _Part:
             self._lock()
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(part).st_ino == os.fstat(self._fd).st_ino:  # else it was renamed while we waited
+                    with open(part + ".by", "w") as by:
+                        by.write("{} {}\n".format(os.getpid(), self._token))
                     self._frames = os.open(part + ".frames", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                     return self
             os.close(self._fd)
@@ -114,8 +116,6 @@ class _Part:
                 _say("busy")
             if select.select([0], [], [], 0.1)[0]:  # nothing is sent before it is asked for, so this is the end
                 raise GoneError
-        with open(self.path + ".part.by", "w") as by:
-            by.write("{} {}".format(os.getpid(), self._token))
 
     def _end_predecessor(self) -> None:
         with contextlib.suppress(OSError, ValueError):
