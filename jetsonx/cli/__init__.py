@@ -40,6 +40,8 @@ _COMMANDS = {
     "rollback": "rollback",
     "stop": "stop",
     "shell": "shell",
+    "sync": "sync",
+    "debug": "debug",
     "explain": "explain",
 }
 _HELP = {
@@ -64,6 +66,8 @@ _HELP = {
     "rollback": "Go back to the release before, which still lies on the device.",
     "stop": "Stop an app on a device.",
     "shell": "Open a shell in an app's container on a device.",
+    "sync": "Put what was built anew into an app's running container.",
+    "debug": "Start an app's program on a device under gdbserver, for gdb here.",
     "doctor": "Say what this host can do, what it lacks, and what mends it.",
     "explain": "Say what is known about the failures in a log.",
 }
