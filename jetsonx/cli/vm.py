@@ -18,6 +18,8 @@ _COMMANDS = {
     "restore": ("vm_machines", "restore"),
     "fault": ("vm_machines", "fault"),
     "remove": ("vm_machines", "remove"),
+    "compose": ("vm_compose", "command"),
+    "engine": ("vm_engine", "command"),
 }
 _HELP = {
     "create": "Make a virtual Jetson.",
@@ -30,6 +32,8 @@ _HELP = {
     "restore": "Put its disk back to a snapshot.",
     "fault": "Let something go wrong with it: link, power, disk.",
     "remove": "Take it away.",
+    "compose": "Write a compose file, docker run or Kubernetes manifest for QEMU in a container.",
+    "engine": "Docker engines behind a virtual machine's wall: create, list, start and remove them.",
 }
 
 

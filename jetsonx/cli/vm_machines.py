@@ -75,11 +75,13 @@ def create(
 @click.pass_obj
 def start(obj: Context, name: str, limit_s: float, needs_docker: bool) -> None:
     """Start the machine NAME, and return when it lets us in. It goes on in the background."""
+    from jetsonx.vm.hardware import KINDS
     from jetsonx.vm.machine import start as start_machine
     from jetsonx.vm.tools import find_tools
 
     machine, places = _find(obj, name)
-    seconds = start_machine(machine, find_tools(), places, limit_s=limit_s, needs_docker=needs_docker)
+    tools = find_tools(KINDS[machine.vm.arch])
+    seconds = start_machine(machine, tools, places, limit_s=limit_s, needs_docker=needs_docker)
     how = f"runs, {seconds:.0f} s after its start" if seconds else "runs already"
     obj.console.out(f"{machine.name} {how}: jetsonx vm ssh {machine.vm.name}")
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from jetsonx.catalog import Target
 from jetsonx.effects import Effects
 from jetsonx.errors import DownloadError, HostError
 from jetsonx.packages.apt import Apt, fetch_packages, resolve_packages
@@ -25,6 +24,7 @@ from jetsonx.packages.debs import find_suite, read_deb, suite_lists
 from jetsonx.packages.package import Package
 from jetsonx.runner import Command
 from jetsonx.vm.guest import Guest, load_guest
+from jetsonx.vm.hardware import Hardware
 from jetsonx.vm.initrd import order_modules, pack_initrd
 from jetsonx.vm.qemu import install_command
 from jetsonx.vm.root import Root
@@ -88,9 +88,9 @@ class Base:
         return self.path / "initrd"
 
 
-def base_key(guest: Guest) -> str:
+def base_key(guest: Guest, hardware: Hardware) -> str:
     """What an image is known by: all that goes into it but the versions of packages, which are those of its day."""
-    parts = [guest.text, str(DISK_GIB), json.dumps(_FILES), *map(_text, ("init.sh", "setup.sh"))]
+    parts = [hardware.name, guest.text, str(DISK_GIB), json.dumps(_FILES), *map(_text, ("init.sh", "setup.sh"))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -98,17 +98,17 @@ def _text(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")
 
 
-def fetch_base(target: Target, tools: Tools, effects: Effects) -> Base:
+def fetch_base(hardware: Hardware, tools: Tools, effects: Effects) -> Base:
     """The base image for virtual Jetsons, made when the cache does not hold it.
 
     Raises DownloadError when its packages cannot be had, HostError when there is no room or the guest that makes it
     fails; nothing is left of it then.
     """
     guest, store = load_guest(), effects.store
-    base = Base(path=store.root / "vm" / base_key(guest))
+    base = Base(path=store.root / "vm" / base_key(guest, hardware))
     if base.path.is_dir():
         return base
-    with store.lock("vm base"):
+    with store.lock(f"vm base {hardware.name}"):
         if base.path.is_dir():
             return base
         if store.free_bytes() < _ROOM_BYTES:
@@ -117,14 +117,14 @@ def fetch_base(target: Target, tools: Tools, effects: Effects) -> Base:
         with store.scratch() as scratch, store.guard("making the image of a virtual Jetson"):
             made = Base(path=scratch / "base")
             made.path.mkdir()
-            _make(made, scratch / "root.tar", guest, target, tools, effects)
+            _make(made, scratch / "root.tar", guest, hardware, tools, effects)
             store.folder("vm")
             made.path.rename(base.path)
     return base
 
 
-def _make(base: Base, tar: Path, guest: Guest, target: Target, tools: Tools, effects: Effects) -> None:
-    debs, paths = _fetch_debs(guest, target, effects)
+def _make(base: Base, tar: Path, guest: Guest, hardware: Hardware, tools: Tools, effects: Effects) -> None:
+    debs, paths = _fetch_debs(guest, hardware, effects)
     started = time.monotonic()
     _write_root(base, tar, guest, {deb: read_deb(deb, paths, effects) for deb in debs})
     effects.console.say(f"{len(debs)} packages unpacked in {time.monotonic() - started:.0f} s")
@@ -135,24 +135,24 @@ def _make(base: Base, tar: Path, guest: Guest, target: Target, tools: Tools, eff
     done = effects.runner.run(Command(argv=(tools.mke2fs, *words, str(base.disk))))
     if not done.ok:
         raise HostError("mke2fs could not make a file system", details=done.tail)
-    _install(base, tar, tools, effects)
+    _install(base, tar, hardware, tools, effects)
     versions = {deb.name: deb.version for deb in debs}
     (base.path / "base.json").write_text(json.dumps({"schema": 1, "packages": versions}, indent=2) + "\n")
 
 
-def _fetch_debs(guest: Guest, target: Target, effects: Effects) -> tuple[list[Package], Mapping[str, Path]]:
+def _fetch_debs(guest: Guest, hardware: Hardware, effects: Effects) -> tuple[list[Package], Mapping[str, Path]]:
     if effects.offline:
         raise DownloadError("offline, and the cache has no image of virtual Jetsons", hint="run it with a network once")
     suite = find_suite(guest.suite)
     assert suite is not None  # noqa: S101 - the catalog's own; tells mypy
-    apt: Apt = suite_lists(suite, target, effects)
+    apt: Apt = suite_lists(suite, hardware, effects)
     if apt.missing:
         raise DownloadError(
             f"a virtual Jetson is made of Debian's {guest.suite}: {apt.missing}",
             details=apt.details,
-            hint="set JETSONX_APT_MIRROR to a Debian archive that has arm64",
+            hint=f"set JETSONX_APT_MIRROR to a Debian archive that has {hardware.debian_arch}",
         )
-    names = (*guest.packages, guest.busybox, guest.kernel)
+    names = (*guest.packages, guest.busybox, hardware.kernel)
     store, runner = effects.store, effects.runner
     debs = resolve_packages(apt, names, store=store, runner=runner)
     paths = fetch_packages(apt, debs, store=store, runner=runner, console=effects.console)
@@ -192,7 +192,7 @@ def _write_root(base: Base, tar: Path, guest: Guest, debs: Mapping[Package, byte
     base.initrd.write_bytes(pack_initrd(busybox, modules, _text("init.sh").encode()))
 
 
-def _install(base: Base, tar: Path, tools: Tools, effects: Effects) -> None:
+def _install(base: Base, tar: Path, hardware: Hardware, tools: Tools, effects: Effects) -> None:
     """Let a guest unpack and configure the system on its own disk. Raises HostError with its last words."""
     seen: list[str] = []
 
@@ -203,7 +203,7 @@ def _install(base: Base, tar: Path, tools: Tools, effects: Effects) -> None:
         else:
             effects.console.command(line.rstrip())
 
-    command = install_command(tools.qemu, kernel=base.kernel, initrd=base.initrd, disk=base.disk, tar=tar)
+    command = install_command(tools.qemu, hardware, kernel=base.kernel, initrd=base.initrd, disk=base.disk, tar=tar)
     limited = Command(argv=("timeout", "--kill-after=5", str(_INSTALL_LIMIT_S), *command.argv))
     done = effects.runner.run(limited, on_line=watch)
     if not done.ok or not seen or seen[-1] != "installed":

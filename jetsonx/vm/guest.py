@@ -12,7 +12,7 @@ from jetsonx.toml import load_toml
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guest:
-    """``packages`` with ``kernel`` and ``busybox`` are asked of apt; of what comes, ``left_out`` is not unpacked.
+    """``packages`` and ``busybox``, and a kernel, are asked of apt; of what comes, ``left_out`` is not unpacked.
 
     ``by_hand`` are configured by setup.sh. ``modules`` are the kernel's drivers for what the machine has; ``cpus`` is
     QEMU's processor by SoC, with "other". ``text`` is the file itself: a base image is known by it.
@@ -20,7 +20,6 @@ class Guest:
 
     suite: str
     packages: tuple[str, ...]
-    kernel: str
     busybox: str
     left_out: frozenset[str]
     by_hand: frozenset[str]
@@ -41,7 +40,6 @@ def load_guest() -> Guest:
     return Guest(
         suite=data["suite"],
         packages=tuple(data["packages"]),
-        kernel=data["kernel"],
         busybox=data["busybox"],
         left_out=frozenset(data["left_out"]),
         by_hand=frozenset(data["by_hand"]),

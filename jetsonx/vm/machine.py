@@ -18,6 +18,7 @@ from jetsonx.rootfs.ssh import ssh_command
 from jetsonx.runner import Command, Completed, Runner
 from jetsonx.vm.acceleration import choose_acceleration
 from jetsonx.vm.disk import Base
+from jetsonx.vm.hardware import KINDS
 from jetsonx.vm.place import PREFIX, Place, Places, discard
 from jetsonx.vm.qemu import Start, start_command
 from jetsonx.vm.tools import Tools
@@ -124,7 +125,7 @@ def _launch(machine: Machine, tools: Tools) -> None:
     base, place = Base(path=Path(machine.vm.base)), machine.place
     place.control.unlink(missing_ok=True)  # of a QEMU that was killed
     place.console.unlink(missing_ok=True)
-    acceleration, why = choose_acceleration(tools.qemu, base.kernel, machine.runner)
+    acceleration, why = choose_acceleration(tools.qemu, KINDS[machine.vm.arch], base.kernel, machine.runner)
     if why:
         machine.console.say(f"{machine.name}: {why}")
     request = Start(vm=machine.vm, kernel=base.kernel, initrd=base.initrd, folder=place.path, acceleration=acceleration)
@@ -178,6 +179,14 @@ def _poll(machine: Machine, until: float, told: _Progress, is_there: Callable[[]
                 hint=f"give it longer with --timeout; jetsonx vm logs {machine.vm.name} has all that it said",
             )
         time.sleep(_STEP_S)
+
+
+def is_let_in(machine: Machine, *words: str) -> bool:
+    """True when the guest lets us in and ``words`` succeed there."""
+    try:
+        return machine.ssh(*words, limit_s=20).ok
+    except HostError:
+        return False
 
 
 class _Progress:

@@ -16,6 +16,7 @@ from jetsonx.errors import ConfigError, HostError
 from jetsonx.runner import Command
 from jetsonx.vm.disk import fetch_base
 from jetsonx.vm.guest import load_guest
+from jetsonx.vm.hardware import ARM64, Hardware
 from jetsonx.vm.place import PREFIX, Place, Places, write_record
 from jetsonx.vm.tools import Tools
 from jetsonx.vm.values import Vm, check_size
@@ -27,14 +28,15 @@ _UID = 1000  # the first user that Debian makes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What is asked of a new machine; ``port`` 0 lets a free one be chosen."""
+    """What is asked of a new machine; ``target`` None: no Jetson; ``port`` 0 lets a free one be chosen."""
 
     name: str
-    target: Target
+    target: Target | None
     memory_mib: int
     cpus: int
     disk_gib: int
     port: int = 0
+    hardware: Hardware = ARM64
 
 
 def create_vm(wish: Wish, tools: Tools, places: Places, effects: Effects) -> Vm:
@@ -45,19 +47,20 @@ def create_vm(wish: Wish, tools: Tools, places: Places, effects: Effects) -> Vm:
     check_size(memory_mib=wish.memory_mib, cpus=wish.cpus, disk_gib=wish.disk_gib)
     place = places.place(wish.name)
     _check_new(place)
-    base = fetch_base(wish.target, tools, effects)
+    base = fetch_base(wish.hardware, tools, effects)
     with places.lock(wish.name, effects.console):
         _check_new(place)
         vm = Vm(
             name=wish.name,
-            target=wish.target.name,
-            cpu=load_guest().cpu(wish.target.module.soc),
+            target=wish.target.name if wish.target else "",
+            cpu=load_guest().cpu(wish.target.module.soc) if wish.target else wish.hardware.cpu,
             cpus=wish.cpus,
             memory_mib=wish.memory_mib,
             disk_gib=wish.disk_gib,
             port=_choose_port(wish.port, places),
             base=str(base.path),
             created_s=time.time(),
+            arch=wish.hardware.name,
         )
         made = Place(path=places.root / f".{wish.name}.part" / wish.name)
         shutil.rmtree(made.path.parent, ignore_errors=True)  # what an interrupted one left
@@ -134,7 +137,8 @@ def _config_files(vm: Vm, made: Place, host_key: Path) -> Iterator[tuple[str, by
     """Path, content, mode and owner of the files that make a copy of the base image this machine."""
     yield "etc/hostname", f"{vm.name}\n".encode(), 0o644, 0
     yield "etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {vm.name}\n".encode(), 0o644, 0
-    yield "etc/nv_tegra_release", render_release(vm).encode(), 0o644, 0
+    if vm.target:
+        yield "etc/nv_tegra_release", render_release(vm).encode(), 0o644, 0
     yield "etc/ssh/ssh_host_ed25519_key", host_key.read_bytes(), 0o600, 0
     yield "etc/ssh/ssh_host_ed25519_key.pub", host_key.with_suffix(".pub").read_bytes(), 0o644, 0
     yield f"home/{USER}/.ssh/authorized_keys", made.key.with_suffix(".pub").read_bytes(), 0o600, _UID

@@ -1,4 +1,4 @@
-"""Calls of qemu-system-aarch64 as values; nothing here runs them. Options as QEMU 7.2's own documentation has them."""
+"""Calls of QEMU as values; nothing here runs them. Options as QEMU 7.2's own documentation has them."""
 
 from __future__ import annotations
 
@@ -6,43 +6,39 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jetsonx.runner import Command
+from jetsonx.vm.hardware import KINDS, Hardware
 from jetsonx.vm.values import Vm
 from jetsonx.vm.wire import LOOPBACK
 
-_CONSOLE = "console=ttyAMA0"
 # TCG emulates each of the guest's processors in a thread of its own. What it translated would take up to a gigabyte.
 TCG = "tcg,thread=multi,tb-size=256"
 KVM = "kvm"
 
 
-def install_command(qemu: str, *, kernel: Path, initrd: Path, disk: Path, tar: Path) -> Command:
+def install_command(qemu: str, hardware: Hardware, *, kernel: Path, initrd: Path, disk: Path, tar: Path) -> Command:
     """Unpack and configure a system on ``disk``. What the guest says is standard output; it switches itself off."""
-    # The oldest core has the fewest features to emulate, so it is the quickest.
-    machine = (
-        "-accel",
-        TCG,
-        "-M",
-        "virt",
-        "-cpu",
-        "cortex-a57",
-        "-smp",
-        "2",
-        "-m",
-        "1024",
-        "-no-reboot",
-        "-nodefaults",
-    )
+    kind = ("-accel", TCG, "-M", hardware.machine, "-cpu", hardware.quick_cpu)
+    machine = (*kind, "-smp", "2", "-m", "1024", "-no-reboot", "-nodefaults")
     # A half-made image is thrown away, so nothing has to reach the disk before the end.
     disks = (*_drive(disk, "format=raw,cache=unsafe"), *_drive(tar, "format=raw,readonly=on"))
     quiet = ("-display", "none", "-serial", "stdio", "-net", "none")
-    words = ("-append", f"{_CONSOLE} quiet panic=-1 jetsonx=install")
+    words = ("-append", f"console={hardware.console} quiet panic=-1 jetsonx=install")
     return Command(argv=(qemu, *machine, "-kernel", str(kernel), "-initrd", str(initrd), *words, *disks, *quiet))
 
 
-def trial_command(qemu: str, kernel: Path) -> Command:
+def trial_command(qemu: str, hardware: Hardware, kernel: Path) -> Command:
     """Start a kernel under KVM with no disk: it says its name, and ends for want of one."""
-    machine = ("-accel", KVM, "-M", "virt", "-cpu", "host", "-m", "256", "-nodefaults", "-no-reboot")
-    words = ("-kernel", str(kernel), "-append", f"{_CONSOLE} panic=-1", "-display", "none", "-serial", "stdio")
+    machine = ("-accel", KVM, "-M", hardware.machine, "-cpu", "host", "-m", "256", "-nodefaults", "-no-reboot")
+    words = (
+        "-kernel",
+        str(kernel),
+        "-append",
+        f"console={hardware.console} panic=-1",
+        "-display",
+        "none",
+        "-serial",
+        "stdio",
+    )
     return Command(argv=(qemu, *machine, *words))
 
 
@@ -67,13 +63,20 @@ class Start:
 
 def start_command(qemu: str, start: Start) -> Command:
     """Start the machine in the background: it goes on when jetsonx ends, and ends by its control socket."""
-    vm = start.vm
+    vm, hardware = start.vm, KINDS[start.vm.arch]
     # In its directory and with short names: the path of a socket may have no more than 107 bytes.
-    machine = ("-name", f"jetsonx-{vm.name}", "-M", "virt", "-accel", start.acceleration, "-nodefaults")
+    machine = ("-name", f"jetsonx-{vm.name}", "-M", hardware.machine, "-accel", start.acceleration, "-nodefaults")
     cpu = "host" if start.acceleration == KVM else vm.cpu
     size = ("-cpu", cpu, "-smp", str(vm.cpus), "-m", str(vm.memory_mib))
     # Docker needs no AppArmor profile that Debian's kernel would ask for and the guest does not have.
-    words = ("-kernel", str(start.kernel), "-initrd", str(start.initrd), "-append", f"{_CONSOLE} apparmor=0")
+    words = (
+        "-kernel",
+        str(start.kernel),
+        "-initrd",
+        str(start.initrd),
+        "-append",
+        f"console={hardware.console} apparmor=0",
+    )
     disks = (
         *_drive(Path("disk.qcow2"), "id=disk,format=qcow2,discard=unmap"),
         *_drive(Path("config.tar"), "id=config,format=raw,readonly=on"),

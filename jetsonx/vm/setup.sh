@@ -13,7 +13,7 @@ ldconfig
 for script in /var/lib/dpkg/info/*.preinst; do
   package=${script##*/}
   package=${package%.preinst}
-  DPKG_MAINTSCRIPT_PACKAGE=${package%:*} DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_ARCH=arm64 DPKG_ROOT='' \
+  DPKG_MAINTSCRIPT_PACKAGE=${package%:*} DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_ARCH="$(dpkg --print-architecture)" DPKG_ROOT='' \
     "$script" install </dev/null || echo "jetsonx: $package: its preinst said $?"
 done
 # Each machine has a key of its own; none is made for the image.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from jetsonx.errors import HostError
 from jetsonx.toolchain.search import which_host
+from jetsonx.vm.hardware import ARM64, Hardware
 
 _PACKAGES = {
-    "qemu-system-aarch64": ("qemu-system-arm", "qemu-system-aarch64"),
     "qemu-img": ("qemu-utils", "qemu-img"),
     "mke2fs": ("e2fsprogs", "e2fsprogs"),
     "ssh": ("openssh-client", "openssh-clients"),
@@ -28,15 +28,16 @@ class Tools:
     ssh_keygen: str
 
 
-def find_tools() -> Tools:
+def find_tools(hardware: Hardware = ARM64) -> Tools:
     """Look them up. Raises HostError that names each package that is missing."""
-    found = {name: which_host(name) or _in_sbin(name) for name in _PACKAGES}
+    packages = {hardware.program: hardware.packages, **_PACKAGES}
+    found = {name: which_host(name) or _in_sbin(name) for name in packages}
     missing = [name for name, path in found.items() if path is None]
     if missing:
-        debian = " ".join(dict.fromkeys(_PACKAGES[name][0] for name in missing))
-        fedora = " ".join(dict.fromkeys(_PACKAGES[name][1] for name in missing))
+        debian = " ".join(dict.fromkeys(packages[name][0] for name in missing))
+        fedora = " ".join(dict.fromkeys(packages[name][1] for name in missing))
         raise HostError(
-            f"a virtual Jetson needs {', '.join(missing)}, which is not on this host",
+            f"a virtual machine needs {', '.join(missing)}, which is not on this host",
             hint=f"sudo apt-get install {debian} (Debian, Ubuntu) or sudo dnf install {fedora} (Fedora, CentOS)",
         )
     qemu, img, mke2fs, ssh, keygen = (path or "" for path in found.values())

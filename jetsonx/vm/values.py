@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jetsonx.errors import ConfigError
+from jetsonx.vm.hardware import ARM64, KINDS
 
 SCHEMA = 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -19,11 +20,11 @@ _LEAST_GIB, _MOST_GIB = 16, 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vm:
-    """A virtual Jetson.
+    """A virtual Jetson, or a machine that walls in a Docker engine.
 
-    ``target`` is "module@release", ``cpu`` QEMU's name of the processor. ``memory_mib`` and ``disk_gib`` are what the
-    guest sees. ``port`` is where its sshd answers on 127.0.0.1. ``base`` is the directory of its base image.
-    ``created_s``: seconds since 1970.
+    ``target`` is "module@release", "" when it is no Jetson; ``cpu`` QEMU's name of the processor. ``memory_mib`` and
+    ``disk_gib`` are what the guest sees. ``port`` is where its sshd answers on 127.0.0.1. ``base`` is the directory of
+    its base image. ``created_s``: seconds since 1970. ``arch``: a name of :data:`jetsonx.vm.hardware.KINDS`.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Vm:
     port: int
     base: str
     created_s: float
+    arch: str = ARM64.name
 
 
 def check_name(name: str) -> None:
@@ -79,7 +81,7 @@ def parse_vm(text: str, *, where: str) -> Vm:
 
 
 def _from_json(data: Mapping[str, Any]) -> Vm:
-    if data["schema"] != SCHEMA or not 0 < int(data["port"]) < 1 << 16:
+    if data["schema"] != SCHEMA or data.get("arch", ARM64.name) not in KINDS or not 0 < int(data["port"]) < 1 << 16:
         raise ValueError
     return Vm(
         name=str(data["name"]),
@@ -91,4 +93,5 @@ def _from_json(data: Mapping[str, Any]) -> Vm:
         port=int(data["port"]),
         base=str(data["base"]),
         created_s=float(data["created_s"]),
+        arch=str(data.get("arch", ARM64.name)),
     )

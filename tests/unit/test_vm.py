@@ -26,6 +26,7 @@ from jetsonx.runner import Command, Completed, Runner
 from jetsonx.vm.acceleration import choose_acceleration
 from jetsonx.vm.disk import base_key
 from jetsonx.vm.guest import load_guest
+from jetsonx.vm.hardware import ARM64, X86_64
 from jetsonx.vm.initrd import needed_modules, order_modules, pack_initrd
 from jetsonx.vm.machine import console_text
 from jetsonx.vm.make import render_release, render_ssh_config
@@ -216,7 +217,7 @@ def test_kvm_is_believed_when_a_kernel_started_under_it(
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     monkeypatch.setattr("os.access", lambda *_: True)
-    chosen, reason = choose_acceleration("qemu", Path("/k"), Kvm(said))
+    chosen, reason = choose_acceleration("qemu", ARM64, Path("/k"), Kvm(said))
     assert chosen == expected
     assert why in reason
     assert bool(reason) == (expected == TCG)
@@ -225,7 +226,7 @@ def test_kvm_is_believed_when_a_kernel_started_under_it(
 def test_without_the_device_kvm_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     monkeypatch.setattr("os.access", lambda *_: False)
-    assert "has no /dev/kvm" in choose_acceleration("qemu", Path("/k"), Kvm("Linux version"))[1]
+    assert "has no /dev/kvm" in choose_acceleration("qemu", ARM64, Path("/k"), Kvm("Linux version"))[1]
 
 
 def test_every_module_of_the_catalog_has_a_processor() -> None:
@@ -243,8 +244,8 @@ def test_the_release_file_says_the_release_and_that_it_is_none_of_nvidia_s() -> 
 
 def test_an_image_is_known_by_its_inputs() -> None:
     guest = load_guest()
-    assert base_key(guest) == base_key(guest)
-    assert base_key(guest) != base_key(replace(guest, text=guest.text + "#"))
+    assert base_key(guest, ARM64) == base_key(guest, ARM64) != base_key(guest, X86_64)
+    assert base_key(guest, ARM64) != base_key(replace(guest, text=guest.text + "#"), ARM64)
 
 
 def test_a_probe_says_what_a_virtual_machine_stands_for() -> None:
