@@ -158,6 +158,13 @@ def suite_lists(
 
     ``libc_of``: a suite that everything made of glibc's source comes from instead, and nothing else does.
     """
+    return arch_lists(suite, target.debian_arch, effects, status, libc_of=libc_of)
+
+
+def arch_lists(
+    suite: Suite, debian_arch: str, effects: Effects, status: bytes = b"", *, libc_of: Suite | None = None
+) -> Apt:
+    """The same for an architecture by dpkg's name of it."""
     host, override = load_host(), _mirror()
     if host.distribution == "ubuntu" and not host.ports_uri and not override:
         host = replace(host, ports_uri=fetch_ports_uri(store=effects.store, runner=effects.runner))
@@ -167,7 +174,7 @@ def suite_lists(
     return fetch_lists(
         sources,
         suite.codename,
-        debian_arch=target.debian_arch,
+        debian_arch=debian_arch,
         store=effects.store,
         runner=effects.runner,
         console=effects.console,
