@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -197,7 +198,7 @@ def test_every_packing_is_told_by_content_and_unpacked(packing: str, need: Need,
         subprocess.run([need("7z"), "a", "-bso0", tmp_path / "a.7z", tmp_path / "inside.iso"], check=True)
         (tmp_path / "a.7z").rename(source)
     else:
-        pack = {
+        pack: dict[str, Callable[[bytes], bytes]] = {
             "gz": gzip.compress,
             "xz": lzma.compress,
             "bz2": bz2.compress,
