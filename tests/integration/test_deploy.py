@@ -163,6 +163,26 @@ def test_first_next_and_same_release(
         assert SECRET not in engine.docker("inspect", "demo").out
 
 
+def test_a_device_without_python_gets_whole_layers(
+    engine_20: Engine, program: Path, jetsonx: Run, tmp_path: Path
+) -> None:
+    shims = tmp_path / "shims"
+    shims.mkdir()
+    (shims / "python3").write_text("#!/bin/sh\nexit 127\n")
+    (shims / "python3").chmod(0o755)
+    path = f"{shims}:{engine_20.env['PATH']}:/usr/bin:/bin"
+    with device_with(engine_20, tmp_path / "device", PATH=path) as device:
+        desk = make_desk(tmp_path, program, jetsonx, device.env)
+        for mode in ("one", "two"):
+            desk.build(mode)
+            told = desk.told()
+            assert (told["status"], told["plan"]["transfer"]["method"]) == ("deployed", "thin")
+        assert told["plan"]["transfer"]["send_bytes"] < 1_500_000  # the base's layer is there
+        assert f"up {mode}" in engine_20.docker("logs", "demo").out
+        assert "the device has no python3" in told["plan"]["transfer"]["why"]
+        assert not list((device.home / ".local/state/jetsonx/staging").glob("*"))
+
+
 def test_a_dry_run_changes_nothing(desk: Desk, device: NetDevice, engine_26: Engine) -> None:
     desk.build("one")
     traces = engine_26.traces()
@@ -243,6 +263,7 @@ def test_mistakes_are_said_before_a_device_is_asked(desk: Desk) -> None:
     assert "--method recipe: no earlier release" in desk.deploy("--method", "recipe", status=2).err
     (desk.project / "token.txt").unlink()
     assert "deploy.secrets.token" in desk.deploy(status=2).err
+    desk.edit('secrets = { token = "token.txt" }', "")
     desk.edit('devices = ["jetson"]\n', "")
     assert "nothing says where to deploy to" in desk.deploy(status=2).err
 
