@@ -17,7 +17,8 @@ sync_files() {
   # shellcheck disable=SC2154 # of the request
   mv -f "$state/staging/$archive" "$run/archive" || refuse "what was sent is not there any more"
   # shellcheck disable=SC2154
-  printf '%s' "$contents" | put "$run/contents" && mkdir -p "$home/contents" || refuse "the disk cannot be written"
+  mkdir -p "$home/contents"
+  printf '%s' "$contents" | put "$run/contents" || refuse "the disk cannot be written"
   printf 'modified=%s by %s\nfolder=%s\n' "$stamp" "$who" "$folder" | put "$run/modified"
   put_files
 }
