@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -240,3 +242,19 @@ def test_a_program_that_crashes_is_shown(site: Site, project: Project, sync: Cal
     project.build("3")
     assert sync().status == 0
     assert said(site) == "version 3"
+
+
+def test_it_goes_on_with_each_build(site: Site, project: Project) -> None:
+    deploy(site, project)
+    words = [sys.executable, "-m", "jetsonx", "sync", "jetson", "--watch"]
+    environ = {**os.environ, **site.env}
+    with subprocess.Popen(words, cwd=project.root, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert "nothing was done" in process.stdout.readline()
+            project.build("2")
+            assert "demo on jetson: demo, " in process.stdout.readline()
+            assert said(site) == "version 2"
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
