@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 from jetsonx.errors import ConfigError
 from jetsonx.net.mirrors import config_file
 from jetsonx.rootfs.ssh import Address, parse_machine_address
+from jetsonx.vm.place import PREFIX, Places, open_places
 
 SCHEMA = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -28,12 +29,16 @@ _RESERVED = ("all",)  # means every device where devices are named
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """A device by the user's name for it. ``said`` is empty and ``asked_s`` (since 1970) 0 when it was never asked."""
+    """A device by the user's name for it. ``said`` is empty and ``asked_s`` (since 1970) 0 when it was never asked.
+
+    ``tags`` are words that several devices may share.
+    """
 
     name: str
     address: str
     said: Mapping[str, str] = field(default_factory=dict)
     asked_s: float = 0.0
+    tags: tuple[str, ...] = ()
 
     @property
     def seen(self) -> str:
@@ -45,9 +50,13 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The file of named devices at ``path``. Every change is one rename; two at once wait for each other."""
+    """The file of named devices at ``path``. Every change is one rename; two at once wait for each other.
+
+    ``places`` holds the virtual machines, which are devices by the name ``vm:NAME``; None for none.
+    """
 
     path: Path
+    places: Places | None = None
 
     def load(self) -> dict[str, Named]:
         """All devices by name, sorted. Raises ConfigError, with the place, for a file that is none of ours."""
@@ -60,10 +69,38 @@ class Registry:
         return parse_devices(text, where=str(self.path))
 
     def find(self, text: str) -> tuple[str, Address]:
-        """The name, "" for none, and the address that a user's ``NAME|ADDRESS`` means. Raises ConfigError."""
-        if known := self.load().get(text):
-            return known.name, parse_machine_address(known.address, what="a device")
-        return "", parse_machine_address(text, what="a device")
+        """The name, "" for none, and the address that a user's ``NAME|ADDRESS`` means.
+
+        Raises ConfigError for what is neither, DeviceError for a virtual machine that does not run.
+        """
+        known = self.load().get(text)
+        address = self.address(known.address if known else text)
+        if self.places and address.host.startswith(PREFIX):
+            self.places.check_running(address.host)
+        return known.name if known else "", address
+
+    def address(self, text: str) -> Address:
+        """Where ssh finds the device at ``ADDRESS``, or the virtual machine ``vm:NAME``. Raises ConfigError."""
+        if self.places and text.startswith(PREFIX):
+            return self.places.load(text)[0].address
+        return parse_machine_address(text, what="a device")
+
+    def select(self, words: Sequence[str]) -> tuple[tuple[str, Address], ...]:
+        """The devices that ``NAME|TAG|ADDRESS|all`` mean, each once, in that order; the name is "" where there is none.
+
+        Raises ConfigError for a word that is none of them.
+        """
+        known = self.load()
+        found: dict[str, tuple[str, Address]] = {}
+        for word in words:
+            named = [device for device in known.values() if word in device.tags] if word not in known else []
+            if word == "all":
+                named = list(known.values())
+                if not named:
+                    raise ConfigError("there are no devices by name", hint="jetsonx device add NAME USER@HOST")
+            for name, address in map(self.find, [each.name for each in named] or [word]):
+                found.setdefault(name or str(address), (name, address))
+        return tuple(found.values())
 
     def add(self, device: Named) -> None:
         """Put a device in, or what it said anew. Raises ConfigError for a name that is none or another device's."""
@@ -113,7 +150,7 @@ class Registry:
 
 def open_registry(environ: Mapping[str, str]) -> Registry:
     """The user's own. ``JETSONX_CONFIG`` moves it along with the configuration file."""
-    return Registry(config_file(environ).with_name("devices.json"))
+    return Registry(config_file(environ).with_name("devices.json"), open_places(environ))
 
 
 def check_name(name: str) -> None:
@@ -159,13 +196,21 @@ def _parse_row(name: str, row: Mapping[str, Any]) -> Named:
     parse_machine_address(address, what="a device")
     if not 0 <= asked_s < _LATEST_S or not all(isinstance(value, str) for value in said.values()):
         raise ValueError(name)
-    return Named(name=name, address=address, said=said, asked_s=asked_s)
+    tags = tuple(row.get("tags", ()))
+    for tag in tags:
+        check_name(tag)
+    return Named(name=name, address=address, said=said, asked_s=asked_s, tags=tags)
 
 
 def render_devices(devices: Mapping[str, Named]) -> str:
     """The file's text."""
     rows = {
-        name: {"address": device.address, "asked_s": device.asked_s, "said": dict(device.said)}
+        name: {
+            "address": device.address,
+            "asked_s": device.asked_s,
+            "said": dict(device.said),
+            **({"tags": list(device.tags)} if device.tags else {}),
+        }
         for name, device in sorted(devices.items())
     }
     return json.dumps({"schema": SCHEMA, "devices": rows}, indent=2) + "\n"

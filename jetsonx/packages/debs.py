@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from jetsonx.catalog import Suite, Target, load_catalog, rank_suites
 from jetsonx.effects import Effects
@@ -67,6 +68,14 @@ def resolve_debs(
 def suite_distribution() -> str:
     """The distribution whose suites are looked for: this host's, or any ("") when the user names a mirror."""
     return "" if _mirror() else load_host().distribution
+
+
+class _HasArch(Protocol):
+    """What packages are for."""
+
+    @property
+    def debian_arch(self) -> str:
+        """As Debian names it: "arm64"."""
 
 
 def fit(suite: Suite, target: Target) -> str:
@@ -143,7 +152,7 @@ def read_deb(deb: Package, paths: Mapping[str, Path], effects: Effects) -> bytes
 
 
 def suite_lists(
-    suite: Suite, target: Target, effects: Effects, status: bytes = b"", *, libc_of: Suite | None = None
+    suite: Suite, target: _HasArch, effects: Effects, status: bytes = b"", *, libc_of: Suite | None = None
 ) -> Apt:
     """apt with the package lists of a suite; ``status`` is what dpkg says is installed already.
 
