@@ -79,7 +79,7 @@ def project(need: Need, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("project")
     (root / "jetsonx.toml").write_text(TOML)
     (root / "out/files").mkdir(parents=True)
-    words: list[str | Path] = [need("gcc"), "-x", "c", "-", "-g", "-O0", "-o", root / "out/files/demo"]
+    words = [need("gcc"), "-x", "c", "-", "-g", "-O0", "-o", str(root / "out/files/demo")]
     subprocess.run(words, input=PROGRAM.encode(), check=True)
     return root
 
@@ -188,14 +188,7 @@ def test_gdbserver_for_arm64_is_complete(need: Need, tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(tools.archive)) as tar:
         assert "libthread_db.so.1" in tar.getnames()
         tar.extractall(tmp_path, filter="data")
-    words: list[str | Path] = [
-        qemu,
-        tmp_path / tools.loader,
-        "--library-path",
-        tmp_path,
-        tmp_path / "gdbserver",
-        "--version",
-    ]
+    words = [qemu, f"{tmp_path}/{tools.loader}", "--library-path", str(tmp_path), f"{tmp_path}/gdbserver", "--version"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("GNU gdbserver"), done.stderr
     assert "aarch64" in done.stdout
