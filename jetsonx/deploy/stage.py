@@ -33,6 +33,7 @@ from jetsonx.device.identify import Identity, identify
 from jetsonx.device.judge import has_usable_python
 from jetsonx.device.link import Link
 from jetsonx.device.probe import probe_device
+from jetsonx.device.registry import open_registry
 from jetsonx.device.values import Device
 from jetsonx.errors import DeviceError
 from jetsonx.rootfs.ssh import UnreachableError
@@ -81,12 +82,14 @@ class Ready:
 
 
 def reach(name: str, link: Link, shop: Shop) -> Reached:
-    """Ask the device what it is and what it has, at once. Raises DeviceError."""
+    """Ask the device what it is and what it has, at once; `device list` then knows it, too. Raises DeviceError."""
     options = link.options()
     with ThreadPoolExecutor(max_workers=1) as pool:
         asked = pool.submit(probe_state, link)
         answer = probe_device(link.address, runner=shop.runner, environ=shop.environ, options=options)
         state = asked.result()
+    if name:
+        open_registry(shop.environ).remember(name, answer.said, answer.asked_s)
     device = answer.device
     return Reached(name=name, link=link, device=device, identity=identify(device, shop.catalog), state=state)
 
