@@ -39,6 +39,8 @@ pkg-config pkg-config
 shellcheck shellcheck
 busybox busybox-static
 gdb-multiarch gdb-multiarch
+websockify websockify novnc
+chromium chromium
 LIST
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null 2>&1; then sudo="sudo"; else
