@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jetsonx.deploy.outcome import read_fields
 from jetsonx.deploy.request import is_app
-from jetsonx.deploy.values import RemoteContainer, RemoteImage
+from jetsonx.deploy.values import Form, RemoteContainer, RemoteImage
 
 APP_LABEL = "dev.jetsonx.app"
 RELEASE_LABEL = "dev.jetsonx.release"
@@ -19,6 +19,11 @@ REFERENCE_LABEL = "dev.jetsonx.reference"
 _ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
 _PORT = re.compile(r"[0-9]{1,5}")
 _NUMBER = re.compile(r"[0-9]{1,15}")
+_FILES = re.compile(
+    r"(current|previous|older) (([0-9a-f]{6,64})\.[0-9]{1,9}) ([0-9a-f]{64}) (\S{1,400}) ([a-z-]{1,20}) ([0-9]{1,9}) ([0-9]{1,9})"
+)
+# What systemd calls the states of a unit, in Docker's words.
+_STATES = {"active": "running", "activating": "restarting", "failed": "exited", "inactive": "exited"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +46,13 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppState:
-    """An app of a device. ``current`` and ``previous`` are its containers, ``older`` those that wait to be pruned.
+    """An app of a device, of one ``form``. ``current`` and ``previous`` are its containers, ``older`` those that wait to be pruned.
 
     ``history`` are its last operations, the oldest first; ``failed`` is the release whose log was kept.
     """
 
     name: str
+    form: Form = "container"
     current: RemoteContainer | None = None
     previous: RemoteContainer | None = None
     older: tuple[RemoteContainer, ...] = ()
@@ -62,7 +68,8 @@ class DeviceState:
 
     ``staged`` are bundles in its staging directory, whole or in part (``.part``), and their sizes in bytes;
     ``free_bytes`` is what is free there, None when it does not say. ``by`` is how docker is reached: ``"user"``,
-    ``"sudo"``, "" when it is not, and then there are no images and no containers.
+    ``"sudo"``, "" when it is not, and then there are no images and no containers. ``has_units``: systemd runs units of
+    the user there; ``has_linger``: also while nobody is logged in. ``can_run``: programs can be started below $HOME.
     """
 
     images: tuple[RemoteImage, ...] = ()
@@ -71,6 +78,9 @@ class DeviceState:
     staged: Mapping[str, int] = field(default_factory=dict)
     free_bytes: int | None = None
     by: str = ""
+    has_units: bool = False
+    has_linger: bool = False
+    can_run: bool = True
 
 
 @dataclass(slots=True)
@@ -81,6 +91,8 @@ class _Lines:
     holder: dict[str, str] = field(default_factory=dict)
     history: list[Mapping[str, Any]] = field(default_factory=list)
     failed: str = ""
+    form: Form = "container"
+    files: dict[str, RemoteContainer] = field(default_factory=dict)
 
 
 def parse_state(text: str) -> DeviceState | None:
@@ -109,6 +121,10 @@ def parse_state(text: str) -> DeviceState | None:
             getattr(lines, name)[key] = item
         elif name == "history":
             lines.history.extend(parse_history(value))
+        elif name == "form" and value == "files":
+            lines.form = "files"
+        elif name == "files":
+            lines.files.update(_files(value, lines.files))
         elif name == "failed":
             lines.failed = value.rpartition(".")[0]
         else:
@@ -124,6 +140,9 @@ def parse_state(text: str) -> DeviceState | None:
         staged=staged,
         free_bytes=int(free) * 1024 if _NUMBER.fullmatch(free) else None,
         by=facts.get("docker", ""),
+        has_units=facts.get("units") == "yes",
+        has_linger=facts.get("linger") == "Linger=yes",
+        can_run="noexec" not in facts.get("home_mount", "").split(","),
     )
 
 
@@ -137,9 +156,12 @@ def parse_history(text: str) -> Iterator[Mapping[str, Any]]:
 
 def _app(name: str, lines: _Lines, containers: list[RemoteContainer]) -> AppState:
     own = {each.name: each for each in containers if each.labels.get(APP_LABEL) == name}
+    if lines.form == "files":
+        own = {name + slot: replace(each, name=name) for slot, each in lines.files.items()}
     journal, holder = lines.journal, lines.holder
     return AppState(
         name=name,
+        form=lines.form,
         current=own.get(name),
         previous=own.get(f"{name}.prev"),
         older=tuple(each for key, each in sorted(own.items()) if key not in (name, f"{name}.prev")),
@@ -179,6 +201,26 @@ def _container(text: str) -> Iterator[RemoteContainer]:
             health=str(found.get("health") or ""),
             restarts=_count(found.get("restarts")),
             status=_count(found.get("status")),
+        )
+
+
+def _files(text: str, others: Mapping[str, RemoteContainer]) -> Iterator[tuple[str, RemoteContainer]]:
+    """A release of files under what its container would have behind the app's name."""
+    if found := _FILES.fullmatch(text.strip()):
+        slot, directory, release, payload, reference, state, restarts, status = found.groups()
+        suffix = {"current": "", "previous": ".prev"}.get(slot, f".{len(others)}")
+        yield (
+            suffix,
+            RemoteContainer(
+                id=directory,
+                name="",
+                image_id=f"sha256:{payload}",
+                state=_STATES.get(state, state),
+                labels={RELEASE_LABEL: release, REFERENCE_LABEL: reference},
+                restarts=int(restarts),
+                status=int(status),
+                form="files",
+            ),
         )
 
 
