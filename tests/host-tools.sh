@@ -15,6 +15,15 @@ dockerd docker.io
 iptables iptables
 ip iproute2
 pgrep procps
+qemu-system-aarch64 qemu-system-arm
+qemu-system-x86_64 qemu-system-x86
+qemu-img qemu-utils
+libvirtd libvirt-daemon
+virsh libvirt-clients
+xmllint libxml2-utils
+ignition-validate ignition
+7z p7zip-full
+mke2fs e2fsprogs
 skopeo skopeo
 umoci umoci
 docker-registry docker-registry
@@ -29,6 +38,7 @@ ccache ccache
 pkg-config pkg-config
 shellcheck shellcheck
 busybox busybox-static
+gdb-multiarch gdb-multiarch
 LIST
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null 2>&1; then sudo="sudo"; else

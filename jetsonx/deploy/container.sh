@@ -31,21 +31,35 @@ is_running() { exists "$1" && [ "$(field "$1" '{{.State.Running}}')" = true ]; }
 named() { # the container $1 is called $2
   [ "$(field "$1" '{{.Name}}')" = "/$2" ] || dk rename "$1" "$2" 2>>"$said"
 }
-find_made() { # what this operation made
+find_made() { # what this operation made, if anything
   unanswered=0
-  until new=$(dk ps --all --quiet --no-trunc --filter "label=dev.jetsonx.op=$op" 2>>"$said"); do ask_again; done
-  [ -n "$new" ]
+  until made=$(dk ps --all --quiet --no-trunc --filter "label=dev.jetsonx.op=$op" 2>>"$said"); do ask_again; done
 }
 create_new() {
   find_new && return
+  create_container && find_new
+}
+create_container() { # of the release that was loaded
   # shellcheck disable=SC2154 # of the release
-  set -- --name "$app.next" --restart "$restart" --stop-timeout "$stop_timeout" --label "dev.jetsonx.app=$app" \
-    --label "dev.jetsonx.release=$release" --label "dev.jetsonx.reference=$reference" --label "dev.jetsonx.op=$op" \
-    --label "dev.jetsonx.directory=$dir"
+  with_secrets with_words dk create --name "$app.next" --restart "$restart" --stop-timeout "$stop_timeout" \
+    --label "dev.jetsonx.app=$app" --label "dev.jetsonx.release=$release" --label "dev.jetsonx.reference=$reference" \
+    --label "dev.jetsonx.op=$op" --label "dev.jetsonx.directory=$dir" >/dev/null 2>>"$said"
+}
+with_secrets() { # "$@": a command, which gets mounts of the release's secrets as further words
   for file in "$home/releases/$dir/secrets"/*; do
     if [ -e "$file" ]; then set -- "$@" --mount "type=bind,\"source=$file\",target=/run/secrets/${file##*/},readonly"; fi
   done
-  with_words dk create "$@" >/dev/null 2>>"$said" && find_new
+  "$@"
+}
+make_clean() { # files were put into the earlier release's container: what was deployed takes its place
+  find_made
+  if [ -z "$made" ]; then
+    create_container || return 1
+    find_made
+  fi
+  if [ "$made" != "$new" ] && exists "$new"; then dk rm --force --volumes "$new" >/dev/null 2>>"$said" || return 1; fi
+  new=$made
+  named "$new" "$app.prev"
 }
 test_new() { :; } # a container is tried by being started
 note_old() { # what is to be restored when it is gone back to

@@ -14,13 +14,13 @@ from datetime import datetime, timezone
 
 from jetsonx.deploy.ask import ask, read_script
 from jetsonx.deploy.outcome import Outcome, parse_outcome, read_fields
-from jetsonx.deploy.request import Kind, Request, render_request
+from jetsonx.deploy.request import Debugger, Files, Kind, Request, render_request
 from jetsonx.deploy.values import Form, Release
 from jetsonx.device.link import Link
 from jetsonx.errors import DeviceError
 from jetsonx.rootfs.ssh import UnreachableError
 
-_PARTS = ("common.sh", "health.sh", "switch.sh", "tidy.sh")
+_PARTS = ("common.sh", "health.sh", "switch.sh", "sync.sh", "debug.sh", "tidy.sh")
 _BACKENDS = ("container", "files")
 _MOST_BYTES = 1 << 18
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
@@ -62,6 +62,8 @@ def make_request(
     expected: str = "",
     about: Mapping[str, str] | None = None,
     is_dry_run: bool = False,
+    files: Files | None = None,
+    debugger: Debugger | None = None,
 ) -> Request:
     """A new operation of this user, now. ``form``: of the app there, where no ``release`` says it. ``about``: what a
     rollback's line of the histories says of its release.
@@ -82,6 +84,8 @@ def make_request(
         entry=entry if kind in ("switch", "rollback") else None,
         expected=expected,
         is_dry_run=is_dry_run,
+        files=files,
+        debugger=debugger,
     )
 
 
@@ -111,7 +115,7 @@ def carry_out(
     if outcome is not None:
         return outcome
     # The script was killed, or the device was rebooted: whoever comes next brings it to its end, so do we.
-    mending = make_request("recover", request.app)
+    mending = make_request("recover", request.app, form=request.form)
     mended = _follow(link, mending, on_step, on_trouble, patience_s)
     if mended is not None and not mended.ok:
         return mended

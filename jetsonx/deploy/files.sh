@@ -41,10 +41,12 @@ is_running() { # without a unit, others start what is current
   exists "$1" || return 1
   if ! has_unit "$1"; then [ "$(read_link current)" = "$1" ]; else [ "$(in_unit)" = "$1" ] && systemd is-active --quiet "$unit_name"; fi
 }
-find_made() {
-  new=$dir
-  exists "$new"
+find_made() { # what this operation made, if anything
+  made=''
+  if [ "$kind" = switch ] && exists "$dir"; then made=$dir; fi
 }
+is_modified() { return 1; }
+make_clean() { :; }
 directory_of() { printf '%s\n' "$1"; }
 note_old() { :; }
 
@@ -80,13 +82,13 @@ unpack_new() { # $1: an empty directory; what was sent, else what an earlier rel
   return 1
 }
 create_new() {
-  find_made && return
+  find_new && return
   [ -n "$dir" ] || return 1
   part=$share/releases/$dir.part
   rm -rf "$part"
   put_program && mkdir -p "$part" && unpack_new "$part" || return 1
   (cd "$part" && find . -type f -exec sha256sum {} +) | put "$home/releases/$dir/sums" || return 1
-  mv "$part" "$share/releases/$dir" && find_made
+  mv "$part" "$share/releases/$dir" && find_new
 }
 test_new() { # files can be tried before they are current; a program that a unit runs has to be started first
   # shellcheck disable=SC2154 # of the release

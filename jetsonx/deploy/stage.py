@@ -14,17 +14,19 @@ from dataclasses import dataclass, field, replace
 from jetsonx.catalog import Catalog
 from jetsonx.console import Console, amount
 from jetsonx.deploy.ask import probe_state
-from jetsonx.deploy.bring import RecipeFailedError, load_bundle
+from jetsonx.deploy.bring import RecipeFailedError, load_bundle, make_payload
+from jetsonx.deploy.built import Built
 from jetsonx.deploy.bundle import Prepared, prepare
 from jetsonx.deploy.checking import Checks
+from jetsonx.deploy.files import prepare_files
 from jetsonx.deploy.kept import Kept
-from jetsonx.deploy.options import choose_gpu, plan_release, published
+from jetsonx.deploy.options import choose_gpu, plan_files_release, plan_release, published
 from jetsonx.deploy.order import Order
 from jetsonx.deploy.pace import Backoff
 from jetsonx.deploy.plan import DevicePlan, Transfer
 from jetsonx.deploy.preflight import Load, Subject, failures, judge_load, judge_subject
 from jetsonx.deploy.sending import Parcel
-from jetsonx.deploy.sources import Built, Sources, choose_image
+from jetsonx.deploy.sources import Sources, choose_image
 from jetsonx.deploy.state import RELEASE_LABEL, AppState, DeviceState
 from jetsonx.deploy.transfer import Method, Receiver
 from jetsonx.deploy.upload import upload
@@ -33,8 +35,10 @@ from jetsonx.device.identify import Identity, identify
 from jetsonx.device.judge import has_usable_python
 from jetsonx.device.link import Link
 from jetsonx.device.probe import probe_device
+from jetsonx.device.registry import open_registry
 from jetsonx.device.values import Device
 from jetsonx.errors import DeviceError
+from jetsonx.project.model import DeploySection
 from jetsonx.rootfs.ssh import UnreachableError
 from jetsonx.runner import Runner
 
@@ -81,12 +85,14 @@ class Ready:
 
 
 def reach(name: str, link: Link, shop: Shop) -> Reached:
-    """Ask the device what it is and what it has, at once. Raises DeviceError."""
+    """Ask the device what it is and what it has, at once; `device list` then knows it, too. Raises DeviceError."""
     options = link.options()
     with ThreadPoolExecutor(max_workers=1) as pool:
         asked = pool.submit(probe_state, link)
         answer = probe_device(link.address, runner=shop.runner, environ=shop.environ, options=options)
         state = asked.result()
+    if name:
+        open_registry(shop.environ).remember(name, answer.said, answer.asked_s)
     device = answer.device
     return Reached(name=name, link=link, device=device, identity=identify(device, shop.catalog), state=state)
 
@@ -100,7 +106,7 @@ def make_ready(there: Reached, shop: Shop, *, method: Method | None = None) -> R
     device = there.device
     built = choose_image(sources.images, there.identity, device.l4t, shop.catalog)
     deploy = replace(sources.deploy, blue_green=sources.deploy.blue_green or order.is_blue_green)
-    release = plan_release(deploy, device, built.facts, app=sources.app, secrets=sources.secrets)
+    release = _plan_release(built, there, sources, deploy)
     app = there.state.apps.get(sources.app, AppState(name=sources.app))
     plan = DevicePlan(
         name=there.name,
@@ -121,6 +127,7 @@ def make_ready(there: Reached, shop: Shop, *, method: Method | None = None) -> R
         state=there.state,
         gpu=choose_gpu(deploy, device),
         must_have_gpu=deploy.gpu != "none",
+        wants_unit=deploy.unit,
         ports=published(deploy),
         verdict=shop.checks.verdict(built, there.identity, device),
     )
@@ -128,9 +135,9 @@ def make_ready(there: Reached, shop: Shop, *, method: Method | None = None) -> R
     if failures(checks):
         return Ready(plan=replace(plan, checks=checks), built=built, prepared=None)
     with shop.encoding:  # of several devices with the same old image, the first makes the bundle
-        prepared = prepare(built.image, release.reference, _receiver(there), shop.kept, method or order.method)
+        prepared = _prepare(built, release, there, shop, method or order.method)
     transfer = _transfer(prepared)
-    room = Load(bundle_bytes=transfer.send_bytes, layer_bytes=transfer.layer_bytes)
+    room = Load(bundle_bytes=transfer.send_bytes, layer_bytes=transfer.layer_bytes, form=release.form)
     plan = replace(plan, checks=(*checks, *judge_load(device, room)), transfer=transfer)
     return Ready(plan=plan, built=built, prepared=None if plan.failures else prepared)
 
@@ -161,6 +168,8 @@ def _bring_once(ready: Ready, there: Reached, shop: Shop, console: Console, paus
     prepared, release, link = ready.prepared, ready.plan.release, there.link
     if prepared is None:
         raise DeviceError(f"{link.address.host}: what it was asked about changed meanwhile", hint="run the same again")
+    if prepared.bundle is None and release.form == "files":
+        return release
     if prepared.bundle is None:
         return _tagged(prepared.plan.there, release, there)
     bundle, has_python = prepared.bundle, has_usable_python(there.device)
@@ -173,6 +182,9 @@ def _bring_once(ready: Ready, there: Reached, shop: Shop, console: Console, paus
         attempts=None if shop.order.retries else 1,
         sleep=pause,
     )
+    if release.form == "files":
+        make_payload(link, prepared, app=release.app)
+        return release
     started = time.monotonic()
     identity = load_bundle(link, prepared, docker=there.docker, has_python=has_python)
     prepared.arrived(shop.kept)
@@ -199,6 +211,27 @@ def _tagged(identity: str, release: Release, there: Reached) -> Release:
     return replace(release, image_id=identity)
 
 
+def _plan_release(built: Built, there: Reached, sources: Sources, deploy: DeploySection) -> Release:
+    if built.program is None:
+        return plan_release(deploy, there.device, built.facts, app=sources.app, secrets=sources.secrets)
+    return plan_files_release(
+        deploy,
+        there.state,
+        built.facts,
+        built.program,
+        app=sources.app,
+        env=sources.env,
+        secrets=sources.secrets,
+    )
+
+
+def _prepare(built: Built, release: Release, there: Reached, shop: Shop, method: Method) -> Prepared:
+    if built.program is None:
+        return prepare(built.image, release.reference, _receiver(there), shop.kept, method)
+    app = there.state.apps.get(release.app, AppState(name=release.app))
+    return prepare_files(built, release.reference, app, shop.kept, _receiver(there), method)
+
+
 def _transfer(prepared: Prepared) -> Transfer:
     plan = prepared.plan
     return Transfer(
@@ -221,7 +254,7 @@ def _receiver(there: Reached) -> Receiver:
 def _running(app: AppState) -> str:
     """The release that runs there and is well, as far as the engine knows."""
     current = app.current
-    if current is None or current.state != "running" or current.health == "unhealthy":
+    if current is None or current.state not in ("running", "placed") or current.health == "unhealthy":
         return ""
     return current.labels.get(RELEASE_LABEL, "")
 

@@ -20,10 +20,12 @@ _ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
 _PORT = re.compile(r"[0-9]{1,5}")
 _NUMBER = re.compile(r"[0-9]{1,15}")
 _FILES = re.compile(
-    r"(current|previous|older) (([0-9a-f]{6,64})\.[0-9]{1,9}) ([0-9a-f]{64}) (\S{1,400}) ([a-z-]{1,20}) ([0-9]{1,9}) ([0-9]{1,9})"
+    r"(current|previous|older) (([0-9a-f]{6,64})\.[0-9]{1,9}) ([0-9a-f]{64}) (\S{1,400}) ([a-z-]{1,20}) "
+    r"([0-9]{1,9}) ([0-9]{1,9})"
 )
 # What systemd calls the states of a unit, in Docker's words.
 _STATES = {"active": "running", "activating": "restarting", "failed": "exited", "inactive": "exited"}
+_OF_APPS = ("journal", "holder", "history", "modified", "failed", "form", "files")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +48,12 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppState:
-    """An app of a device, of one ``form``. ``current`` and ``previous`` are its containers, ``older`` those that wait to be pruned.
+    """An app of a device, of one ``form``. ``current`` and ``previous`` are its releases, ``older`` those that wait to be
+    pruned.
 
-    ``history`` are its last operations, the oldest first; ``failed`` is the release whose log was kept.
+    ``history`` are its last operations, the oldest first; ``failed`` is the release whose log was kept. ``modified``
+    are containers that `jetsonx sync` put files into, by ID: when, and by whom. ``debugged`` is the container that
+    stands in for it while it is debugged.
     """
 
     name: str
@@ -60,6 +65,8 @@ class AppState:
     holder: Holder | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     failed: str = ""
+    modified: Mapping[str, str] = field(default_factory=dict)
+    debugged: RemoteContainer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +100,7 @@ class _Lines:
     failed: str = ""
     form: Form = "container"
     files: dict[str, RemoteContainer] = field(default_factory=dict)
+    modified: dict[str, str] = field(default_factory=dict)
 
 
 def parse_state(text: str) -> DeviceState | None:
@@ -116,17 +124,8 @@ def parse_state(text: str) -> DeviceState | None:
             size, _, file = value.partition(" ")
             if _NUMBER.fullmatch(size):
                 staged[file] = int(size)
-        elif name in ("journal", "holder"):
-            key, _, item = value.partition("=")
-            getattr(lines, name)[key] = item
-        elif name == "history":
-            lines.history.extend(parse_history(value))
-        elif name == "form" and value == "files":
-            lines.form = "files"
-        elif name == "files":
-            lines.files.update(_files(value, lines.files))
-        elif name == "failed":
-            lines.failed = value.rpartition(".")[0]
+        elif name in _OF_APPS:
+            _take(lines, name, value)
         else:
             facts[name] = value.strip()
     if facts.get("end") != "whole":
@@ -146,6 +145,24 @@ def parse_state(text: str) -> DeviceState | None:
     )
 
 
+def _take(lines: _Lines, name: str, value: str) -> None:
+    if name in ("journal", "holder"):
+        key, _, item = value.partition("=")
+        getattr(lines, name)[key] = item
+    elif name == "history":
+        lines.history.extend(parse_history(value))
+    elif name == "modified":
+        container, _, what = value.partition(" ")
+        if what.strip():
+            lines.modified[container] = what.strip()
+    elif name == "form":
+        lines.form = "files" if value == "files" else "container"
+    elif name == "files":
+        lines.files.update(_files(value, lines.files))
+    else:
+        lines.failed = value.rpartition(".")[0]
+
+
 def parse_history(text: str) -> Iterator[Mapping[str, Any]]:
     """The operations in lines of a history; one that a power cut spoilt is passed over."""
     for line in text.splitlines():
@@ -159,12 +176,13 @@ def _app(name: str, lines: _Lines, containers: list[RemoteContainer]) -> AppStat
     if lines.form == "files":
         own = {name + slot: replace(each, name=name) for slot, each in lines.files.items()}
     journal, holder = lines.journal, lines.holder
+    named = (name, f"{name}.prev", f"{name}.debug")
     return AppState(
         name=name,
         form=lines.form,
         current=own.get(name),
         previous=own.get(f"{name}.prev"),
-        older=tuple(each for key, each in sorted(own.items()) if key not in (name, f"{name}.prev")),
+        older=tuple(each for key, each in sorted(own.items()) if key not in named),
         unfinished=Unfinished(op=journal.get("op", ""), kind=journal.get("kind", ""), step=journal["step"])
         if "step" in journal
         else None,
@@ -173,6 +191,8 @@ def _app(name: str, lines: _Lines, containers: list[RemoteContainer]) -> AppStat
         else None,
         history=tuple(lines.history),
         failed=lines.failed,
+        modified=lines.modified,
+        debugged=own.get(f"{name}.debug"),
     )
 
 

@@ -3,7 +3,10 @@
 # it does not matter which names they had come to. The names are changed while the old release still runs: between its stop
 # and the start of the new one there is nothing else to do.
 find_new() { # what this operation made; of an operation that makes nothing, what its journal says
-  if [ "$kind" = switch ]; then find_made; else exists "$new"; fi
+  [ "$kind" = switch ] || { exists "$new" && return; }
+  find_made
+  new=$made
+  [ -n "$new" ]
 }
 load_release() { # $1: a directory of an earlier release, with how it is started and judged
   case $1 in '' | */* | .*) return 1 ;; esac
@@ -87,6 +90,10 @@ roll_back() {
   dir=$(directory_of "$new")
   load_release "$dir" || refuse "what the earlier release is made of is not known any more: $home/releases/$dir"
   blue_green=0
+  if is_modified "$new"; then
+    mark clean
+    attempt make_clean || undo
+  fi
   go_on
 }
 go_on() {
@@ -151,8 +158,13 @@ recover() { # as far as the journal of an operation says it came, forwards or ba
   run=$state/runs/$op said=$state/runs/$op/said history=''
   mkdir -p "$run"
   take_backend "$backend"
+  case $kind in
+    sync) put_files ;;
+    debug) end_debug ;;
+  esac
   if load_release "$dir"; then
     case $step in
+      clean) attempt make_clean || leave ;;
       healthy) if find_new; then settle; fi ;;
       stop | start | gate)
         if find_new && is_running "$new"; then

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-
 Form = Literal["container", "files"]
 """What an app is on a device: a container, or files in a directory."""
 
