@@ -48,6 +48,10 @@ def command(obj: Context, device: str, app: str, directory: Path, output: Path |
     with deployed.reach(obj, device) as place:
         found = place.app(app or (project.name if project.name in place.state.apps else ""))
         current = found.current
+        if found.form == "files":
+            raise ConfigError(
+                f"{found.name} is deployed as files, and sync puts files into containers", hint="jetsonx deploy"
+            )
         if current is None:
             raise ConfigError(f"no release of {found.name} is on {place.title}", hint=f"jetsonx deploy {device}")
         out = _built(output or directory / "out", current)

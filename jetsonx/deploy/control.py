@@ -20,7 +20,7 @@ from jetsonx.device.link import Link
 from jetsonx.errors import DeviceError
 from jetsonx.rootfs.ssh import UnreachableError
 
-_PARTS = ("common.sh", "health.sh", "switch.sh", "sync.sh", "debug.sh", "tidy.sh")
+_PARTS = ("health.sh", "switch.sh", "sync.sh", "debug.sh", "tidy.sh")
 _BACKENDS = ("container", "files")
 _MOST_BYTES = 1 << 18
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
@@ -92,10 +92,11 @@ def make_request(
 def switch_script(request: Request) -> bytes:
     """All that the device's shell gets. Raises ConfigError for what can be no release."""
     prelude = read_script("jetsonx.rootfs", "script.sh")
+    common = read_script("jetsonx.deploy", "common.sh")
     parts = (read_script("jetsonx.deploy", name) for name in _PARTS)
     # Both go along: the journal of what has to be recovered may be of the other. Each defines the same functions.
     backends = (f"use_{name}() {{\n{read_script('jetsonx.deploy', f'{name}.sh')}}}\n" for name in _BACKENDS)
-    return "\n".join([prelude, render_request(request), *parts, *backends, "jetsonx_main\n"]).encode()
+    return "\n".join([prelude, render_request(request), common, *backends, *parts, "jetsonx_main\n"]).encode()
 
 
 def carry_out(

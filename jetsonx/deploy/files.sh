@@ -6,9 +6,16 @@ unit_name=jetsonx-$app.service
 unit_file=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user/$unit_name
 engine_is_there() { :; }
 find_engine() { :; }
+limited_by() {
+  seconds_left=$1
+  shift
+  if has timeout; then timeout -k 5 "$seconds_left" "$@"; else "$@"; fi
+}
 systemd() { # the user's own; who comes by ssh may not be told where it listens
-  if [ -z "${XDG_RUNTIME_DIR:-}" ]; then export XDG_RUNTIME_DIR="/run/user/$(id -u)"; fi
-  if has timeout; then timeout -k 5 "${limit:-60}" systemctl --user "$@" 9>&-; else systemctl --user "$@" 9>&-; fi
+  XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run/user/$(id -u)}
+  export XDG_RUNTIME_DIR
+  # shellcheck disable=SC2031 # where a caller sets it, it is meant for this call alone
+  limited_by "${limit:-60}" systemctl --user "$@" 9>&-
 }
 exists() { [ -n "$1" ] && [ -d "$share/releases/$1" ]; }
 read_link() { # $1: current or previous
@@ -30,7 +37,7 @@ named() { # the release $1 is the current one, or the one before; that it is nei
     "$app.prev") link=previous ;;
     *) return 0 ;;
   esac
-  [ "$(read_link $link)" != "$1" ] || return 0
+  [ "$(read_link "$link")" != "$1" ] || return 0
   rm -f "$share/$link.part"
   ln -s "releases/$1" "$share/$link.part" && mv -fT "$share/$link.part" "$share/$link" 2>>"$said"
 }
@@ -100,12 +107,6 @@ test_new() { # files can be tried before they are current; a program that a unit
 run_inside() {
   limited_by "$health_timeout" sh "$home/releases/$new/run" "$home/releases/$new" "$share/releases/$new" inside "$@" 2>&1 9>&-
 }
-limited_by() {
-  seconds_left=$1
-  shift
-  if has timeout; then timeout -k 5 "$seconds_left" "$@"; else "$@"; fi
-}
-
 write_unit() { # of the release $1; in its words, % and $ would be systemd's
   mkdir -p "${unit_file%/*}" && {
     printf '# release %s\n[Unit]\nDescription=%s, brought by jetsonx\n\n[Service]\n' "$1" "$app"

@@ -29,8 +29,9 @@ class Subject:
     """What is to be judged: a release of an image on its way to a device.
 
     ``gpu`` is how it comes to the GPU, of its own accord or, when ``must_have_gpu`` is False, as [deploy] says.
-    ``wants_unit``: files are to be run by a unit of systemd. ``ports`` of the device are those that it takes. ``verdict`` is what the check of the image's files for this device
-    found, one line for each error; None: it was not asked.
+    ``wants_unit``: files are to be run by a unit of systemd. ``ports`` of the device are those that it takes.
+    ``verdict`` is what the check of the image's files for this device found, one line for each error; None: it was not
+    asked.
     """
 
     device: Device

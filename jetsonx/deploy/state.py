@@ -48,8 +48,7 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppState:
-    """An app of a device, of one ``form``. ``current`` and ``previous`` are its releases, ``older`` those that wait to be
-    pruned.
+    """An app of a device, of one ``form``. ``current`` and ``previous`` are its releases, ``older`` those to be pruned.
 
     ``history`` are its last operations, the oldest first; ``failed`` is the release whose log was kept. ``modified``
     are containers that `jetsonx sync` put files into, by ID: when, and by whom. ``debugged`` is the container that

@@ -22,7 +22,8 @@ tell_app() { # $1: its directory
   if [ -e "$1/files" ]; then tell_files "$1" "$HOME/.local/share/jetsonx/apps/${1##*/}"; fi
 }
 units() { # the user's own systemd
-  if [ -z "${XDG_RUNTIME_DIR:-}" ]; then export XDG_RUNTIME_DIR="/run/user/$(id -u)"; fi
+  XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run/user/$(id -u)}
+  export XDG_RUNTIME_DIR
   limited systemctl --user "$@" 2>/dev/null
 }
 tell_files() { # $1: an app's state; $2: where its releases lie: a line for each, the words of what has no blanks

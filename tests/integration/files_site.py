@@ -48,7 +48,7 @@ class FilesSite:
     ) -> Release:
         """One whose files lie in the device's staging directory."""
         self.count += 1
-        payload = tar_of({"app": PROGRAM, "mode": b"good", **(files or {})})
+        payload = tar_of({"app": PROGRAM, "mode": b"good", "number": b"%d" % self.count, **(files or {})})
         digest = hashlib.sha256(payload).hexdigest()
         staging = self.state / "staging"
         staging.mkdir(parents=True, exist_ok=True)
@@ -101,13 +101,16 @@ class FilesSite:
         (self.wrapper / name).write_text(f"#!/bin/sh\n{text}\n")
         (self.wrapper / name).chmod(0o755)
 
-    def kill_before(self, program: str, words: str) -> None:
-        """Once, the script that holds the lock is gone, as by a power cut, when it calls ``program`` with ``words``."""
+    def kill_before(self, program: str, words: str, step: str) -> None:
+        """Once, the script that holds the lock is gone, as by a power cut, when in ``step`` it calls ``program``."""
         flag = self.wrapper.parent / "trap"
         flag.touch()
         kill = f"pid=$(sed -n s/^pid=//p {self.app_dir}/holder); kill -9 -$pid; kill -9 $pid; sleep 1; exit 1"
         real = f"{self.wrapper.parent}/programs/{program}"
-        self.shim(program, f'case "$*" in {words}) if rm {flag} 2>/dev/null; then {kill}; fi ;; esac\nexec {real} "$@"')
+        is_time = (
+            f'grep -qx step={step} "{self.app_dir}/journal" 2>/dev/null && {self.wrapper.parent}/programs/rm {flag}'
+        )
+        self.shim(program, f'case "$*" in {words}) if {is_time} 2>/dev/null; then {kill}; fi ;; esac\nexec {real} "$@"')
 
     def check_tidy(self, *, current: Release, previous: Release | None) -> None:
         """Nothing lies there but what a rollback needs."""

@@ -1,7 +1,7 @@
 """Makes the tar of a release of files from a recipe and an earlier release's directory: ``files``, request on stdin.
 
-The request, a JSON object, has ``bundle`` (a file's name among what was received), ``old`` (the directory, below $HOME) and
-``payload`` (the tar's sha256, which it is called in the staging directory). It prints a JSON object: ``loaded``, or
+The request, a JSON object, has ``bundle`` (a file's name among what was received), ``old`` (the directory, below $HOME)
+and ``payload`` (the tar's sha256, which it is called in the staging directory). It prints a JSON object: ``loaded``, or
 ``failed`` with a ``reason`` as ``load`` has them.
 """
 
@@ -35,11 +35,10 @@ class OldFolder:
     def part(self, index: int, offset: int, length: int) -> Iterator[bytes]:
         """A part of a source. Raises RecipeError when there is no such file, or one of another size."""
         source = self.sources[index]
-        try:
-            file = open(os.path.join(self._folder, source.path), "rb")
-        except OSError as error:
-            raise RecipeError("missing-file", "{!r} cannot be read: {}".format(source.path, error.strerror)) from error
-        with file:
+        place = os.path.join(self._folder, source.path)
+        if not os.path.isfile(place):
+            raise RecipeError("missing-file", "{!r} is not there".format(source.path))
+        with open(place, "rb") as file:
             if os.fstat(file.fileno()).st_size != source.size:
                 raise RecipeError("missing-file", "{!r} has another size there".format(source.path))
             file.seek(offset)
