@@ -16,7 +16,6 @@ from jetsonx.cli.context import Context
 
 if TYPE_CHECKING:
     from jetsonx.deploy.debug import Program, Session
-    from jetsonx.deploy.outcome import Outcome
     from jetsonx.deploy.request import Request
     from jetsonx.deploy.values import RemoteContainer
 
@@ -76,7 +75,7 @@ def command(obj: Context, device: str, app: str, directory: Path, output: Path |
         obj.console.out(f"release {current.labels.get('dev.jetsonx.release', '')} of {found.name} runs again")
 
 
-def _hold(obj: Context, place: deployed.Place, request: Request, session: Session) -> Outcome:
+def _hold(obj: Context, place: deployed.Place, request: Request, session: Session) -> None:
     from jetsonx.deploy import debug
     from jetsonx.rootfs.ssh import ssh_command
 
@@ -93,12 +92,13 @@ def _hold(obj: Context, place: deployed.Place, request: Request, session: Sessio
             )
 
         try:
-            return deployed.carry_out(obj, place, request, what="debugging", on_step=begin)
+            deployed.carry_out(obj, place, request, what="debugging", on_step=begin)
+            obj.console.warn("it was ended on the device: by somebody there, or since the link was silent")
         except KeyboardInterrupt:
             stack.close()
             debug.end(place.link, request.op)
             obj.console.say("ending: the release is started again")
-            return deployed.carry_out(obj, place, request, what="debugging")
+            deployed.carry_out(obj, place, request, what="debugging")
 
 
 def _session(

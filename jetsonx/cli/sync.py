@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from jetsonx.image.app import AppFile
     from jetsonx.project.model import Project
 
+Stamps = frozenset[tuple[str, int, int]]
+_LOOK_S = 0.3
 _path = click.Path(path_type=Path)
 _RELEASE_LABEL, _L4T_LABEL, _TARGET_LABEL = "dev.jetsonx.release", "jetsonx.l4t", "jetsonx.target"
 
@@ -27,8 +30,9 @@ _RELEASE_LABEL, _L4T_LABEL, _TARGET_LABEL = "dev.jetsonx.release", "jetsonx.l4t"
 @deployed.app_option
 @click.option("-C", "--directory", default=".", type=_path, help="The project.  [default: .]")
 @click.option("-o", "--output", type=_path, help="What was built.  [default: DIR/out]")
+@click.option("--watch", is_flag=True, help="Go on, and do it again after each build, until Ctrl-C.")
 @click.pass_obj
-def command(obj: Context, device: str, app: str, directory: Path, output: Path | None) -> None:
+def command(obj: Context, device: str, app: str, directory: Path, output: Path | None, watch: bool) -> None:
     """Put what was built anew into the app's running container, and start it again: the loop of edit, build and run.
 
     \b
@@ -38,6 +42,40 @@ def command(obj: Context, device: str, app: str, directory: Path, output: Path |
     release, as `jetsonx status` says; the next `jetsonx deploy` replaces it, and `jetsonx rollback` goes back to what
     was deployed. Use deploy when the image needs other packages or settings.
     """
+    from jetsonx.errors import JetsonxError
+
+    out = output or directory / "out"
+    seen = _stamps(out)
+    _sync(obj, device, app, directory, out)
+    while watch:
+        seen = _await_build(obj, out, seen)
+        try:
+            _sync(obj, device, app, directory, out)
+        except JetsonxError as error:  # the next build may be better
+            obj.console.warn("\n".join(filter(None, (error.message, error.details))))
+
+
+def _await_build(obj: Context, out: Path, seen: Stamps) -> Stamps:
+    """Wait until the outputs are others than those ``seen``, and stay so for a moment."""
+    obj.console.say(f"watching {out}; Ctrl-C ends it")
+    now = before = seen
+    while now == seen or now != before:
+        time.sleep(_LOOK_S)
+        before, now = now, _stamps(out)
+    return now
+
+
+def _stamps(out: Path) -> Stamps:
+    found = []
+    with contextlib.suppress(FileNotFoundError):  # a build is at it
+        for place in (out, *out.glob("r*")):
+            for path in (place / "files").rglob("*"):
+                status = path.stat()
+                found.append((str(path), status.st_mtime_ns, status.st_size))
+    return frozenset(found)
+
+
+def _sync(obj: Context, device: str, app: str, directory: Path, base: Path) -> None:
     from jetsonx.deploy.sync import check_machine, load_contents, plan_sync
     from jetsonx.errors import ConfigError
     from jetsonx.image.app import plan_app
@@ -54,7 +92,7 @@ def command(obj: Context, device: str, app: str, directory: Path, output: Path |
             )
         if current is None:
             raise ConfigError(f"no release of {found.name} is on {place.title}", hint=f"jetsonx deploy {device}")
-        out = _built(output or directory / "out", current)
+        out = _built(base, current)
         outputs = plan_app(project.name, _outputs(project, out))
         contents = load_contents(place.link, found.name, current, outputs.directory, place.docker)
         plan = plan_sync(outputs, contents)

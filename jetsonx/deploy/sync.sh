@@ -17,7 +17,8 @@ sync_files() {
   # shellcheck disable=SC2154 # of the request
   mv -f "$state/staging/$archive" "$run/archive" || refuse "what was sent is not there any more"
   # shellcheck disable=SC2154
-  printf '%s' "$contents" | put "$run/contents" && mkdir -p "$home/contents" || refuse "the disk cannot be written"
+  mkdir -p "$home/contents"
+  printf '%s' "$contents" | put "$run/contents" || refuse "the disk cannot be written"
   printf 'modified=%s by %s\nfolder=%s\n' "$stamp" "$who" "$folder" | put "$run/modified"
   put_files
 }
@@ -46,8 +47,11 @@ watch_files() { # a look at how it does, not the whole of its health check's tim
   new=$old from=$(field "$old" '{{.State.StartedAt}}')
   if load_release "$dir"; then
     if [ "$health_timeout" -gt 10 ]; then health_timeout=10; fi
-    if [ "$health_stays" -gt 1 ]; then health_stays=1; fi
+    if [ "$health_stays" -gt 2 ]; then health_stays=2; fi
     pass_gate || why=${why:-it is not well}
   fi
   dk logs --since "$from" "$old" 2>&1 | head -n 20 | head -c 8192 >"$run/log"
+  # shellcheck disable=SC2046 # three words
+  set -- $(field "$old" '{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}')
+  if [ "$1" != running ] || [ "$2" != 0 ]; then why=${why:-it ended with status $3}; fi
 }

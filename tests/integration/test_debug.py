@@ -26,7 +26,7 @@ from jetsonx.deploy.values import Health
 from jetsonx.effects import Effects
 from jetsonx.runner import Runner
 from jetsonx.store.store import Store, default_root
-from tests.integration.conftest import Need
+from tests.integration.conftest import Need, Run
 from tests.integration.deploy_site import Site, await_true, journal_step, serve_deploy_site
 from tests.integration.docker_engine import Engine
 from tests.integration.sshd import find_sshd
@@ -37,7 +37,7 @@ PROGRAM = """\
 #include <string.h>
 #include <unistd.h>
 static void end(int signum) { _exit(signum - signum); }
-int answer(int given) { return given + 1; }
+int answer(int given) { return given + MORE; }
 int main(int count, char **words) {
   signal(SIGTERM, end);
   printf("%s says %d\\n", words[count - 1], answer(41));
@@ -79,9 +79,14 @@ def project(need: Need, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("project")
     (root / "jetsonx.toml").write_text(TOML)
     (root / "out/files").mkdir(parents=True)
-    words = [need("gcc"), "-x", "c", "-", "-g", "-O0", "-o", root / "out/files/demo"]
-    subprocess.run(words, input=PROGRAM.encode(), check=True)
+    need("gcc")
+    build(root, 1)
     return root
+
+
+def build(root: Path, more: int) -> None:
+    words = ["gcc", "-x", "c", "-", "-g", "-O0", f"-DMORE={more}", "-o", str(root / "out/files/demo")]
+    subprocess.run(words, input=PROGRAM.encode(), check=True)
 
 
 def import_image(site: Site, project: Path) -> str:
@@ -138,16 +143,19 @@ def gdb(command: str, *commands: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_breakpoint_is_hit(site: Site, project: Path, release: str, need: Need) -> None:
+def test_a_breakpoint_is_hit(site: Site, project: Path, release: str, need: Need, jetsonx: Run) -> None:
     need("gdb-multiarch")
+    build(project, 2)
+    assert "demo on jetson: demo, " in jetsonx("sync", "jetson", cwd=project, env=site.env).out
     with debugging(site, project) as (process, command):
         names = {name: state for name, (_, state) in site.containers().items()}
         assert names["demo"] == "exited"
         for _ in range(2):  # each connection starts it anew
-            said = gdb(command, "break answer", "continue", "print given", "backtrace", "kill")
+            said = gdb(command, "break answer", "continue", "print given", "backtrace", "finish", "kill")
             assert "Breakpoint 1, answer (given=41)" in said, said
             assert "$1 = 41" in said
             assert "main (count=2" in said
+            assert "Value returned is $2 = 43" in said  # what was put there since the deployment
         launch = json.loads((project / "out/debug/launch.json").read_text())["configurations"][0]
         assert launch["miDebuggerServerAddress"] in command
         assert launch["program"] == str(project / "out/files/demo")
@@ -155,7 +163,7 @@ def test_a_breakpoint_is_hit(site: Site, project: Path, release: str, need: Need
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert f"release {release} of demo runs again" in out
-    site.check_tidy(running=release, previous=None)
+    site.check_tidy(running=release, previous=None, also="contents")
 
 
 @pytest.mark.parametrize("fault", ["client", "watcher"])
@@ -163,19 +171,13 @@ def test_the_release_runs_again_whatever_is_killed(site: Site, project: Path, re
     with debugging(site, project) as (process, _):
         assert site.inspect("demo", "{{.State.Running}}") == "false"
         if fault == "client":
+            outcome = site.switch(site.release())
+            assert outcome.ending == "busy"
+            assert "(debug)" in outcome.fault
             process.kill()
         else:
             subprocess.run(["sh", "-c", site.kill], check=True)
             process.communicate(timeout=60)
-    await_true(lambda: not journal_step(site))
-    site.check_tidy(running=release, previous=None)
-
-
-def test_a_deployment_meanwhile_is_refused(site: Site, project: Path, release: str) -> None:
-    with debugging(site, project):
-        outcome = site.switch(site.release())
-        assert outcome.ending == "busy"
-        assert "(debug)" in outcome.fault
     await_true(lambda: not journal_step(site))
     site.check_tidy(running=release, previous=None)
 
@@ -188,7 +190,7 @@ def test_gdbserver_for_arm64_is_complete(need: Need, tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(tools.archive)) as tar:
         assert "libthread_db.so.1" in tar.getnames()
         tar.extractall(tmp_path, filter="data")
-    words = [qemu, tmp_path / tools.loader, "--library-path", tmp_path, tmp_path / "gdbserver", "--version"]
+    words = [qemu, f"{tmp_path}/{tools.loader}", "--library-path", str(tmp_path), f"{tmp_path}/gdbserver", "--version"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("GNU gdbserver"), done.stderr
     assert "aarch64" in done.stdout

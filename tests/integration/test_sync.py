@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -99,11 +101,11 @@ def project(tmp_path: Path, compiler: str) -> Project:
     return Project(tmp_path / "project", compiler)
 
 
-def deploy(site: Site, project: Project) -> str:
+def deploy(site: Site, project: Project, *, stays_s: int = 1) -> str:
     base = site.image
     site.image = project.image(site)
     try:
-        release = site.release(health=Health(kind="stays", stays_s=1), command=())
+        release = site.release(health=Health(kind="stays", stays_s=stays_s), command=())
     finally:
         site.image = base
     outcome = site.switch(release)
@@ -168,8 +170,8 @@ def test_what_changed_arrives_and_runs(site: Site, project: Project, sync: Calla
 
 @pytest.mark.parametrize(
     ("words", "first"),
-    [("cp -", True), ("cp -", False), ("logs", True)],
-    ids=["before-copying", "after-copying", "when-it-runs"],
+    [("cp -", True), ("cp -", False)],
+    ids=["before-copying", "after-copying"],
 )
 def test_a_killed_sync_is_brought_to_its_end(
     site: Site, project: Project, sync: Callable[[], Ran], words: str, first: bool
@@ -231,8 +233,8 @@ def test_what_does_not_run_there_is_refused(site: Site, project: Project, sync: 
 
 
 def test_a_program_that_crashes_is_shown(site: Site, project: Project, sync: Callable[[], Ran]) -> None:
-    deploy(site, project)
-    project.build("2", "-DSTAY=abort()")
+    deploy(site, project, stays_s=2)
+    project.build("2", "-DSTAY=_exit(3)")  # QEMU as process 1 cannot be killed by abort()
     ran = sync()
     assert ran.status == 6, ran
     assert "it is not well with them" in ran.err
@@ -240,3 +242,19 @@ def test_a_program_that_crashes_is_shown(site: Site, project: Project, sync: Cal
     project.build("3")
     assert sync().status == 0
     assert said(site) == "version 3"
+
+
+def test_it_goes_on_with_each_build(site: Site, project: Project) -> None:
+    deploy(site, project)
+    words = [sys.executable, "-m", "jetsonx", "sync", "jetson", "--watch"]
+    environ = {**os.environ, **site.env}
+    with subprocess.Popen(words, cwd=project.root, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert "nothing was done" in process.stdout.readline()
+            project.build("2")
+            assert "demo on jetson: demo, " in process.stdout.readline()
+            assert said(site) == "version 2"
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
