@@ -14,8 +14,7 @@ limited_by() {
 systemd() { # the user's own; who comes by ssh may not be told where it listens
   XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run/user/$(id -u)}
   export XDG_RUNTIME_DIR
-  # shellcheck disable=SC2031 # where a caller sets it, it is meant for this call alone
-  limited_by "${limit:-60}" systemctl --user "$@" 9>&-
+  limited_by "${patience:-60}" systemctl --user "$@" 9>&-
 }
 exists() { [ -n "$1" ] && [ -d "$share/releases/$1" ]; }
 read_link() { # $1: current or previous
@@ -123,7 +122,10 @@ start_it() {
   systemd reset-failed "$unit_name" >/dev/null 2>&1
   systemd restart "$unit_name" 2>>"$said"
 }
-stop_unit() { (limit=$(($(value_of "$(in_unit)" stop_timeout || echo 10) + 30)) && systemd stop "$unit_name") >/dev/null 2>>"$said"; }
+stop_unit() {
+  stop_s=$(value_of "$(in_unit)" stop_timeout)
+  (patience=$((${stop_s:-10} + 30)) && systemd stop "$unit_name") >/dev/null 2>>"$said"
+}
 remove_unit() {
   stop_unit
   systemd disable "$unit_name" >/dev/null 2>&1

@@ -65,10 +65,14 @@ def judge_subject(subject: Subject, catalog: Catalog) -> tuple[Line, ...]:
         ("target", _judge_target(subject, catalog)),
         ("device code", _judge_code(subject)),
         ("program", _judge_verdict(subject)),
+        ("gpu", _judge_gpu(subject) if is_container else None),
         ("memory", _judge_memory(subject.device)),
         ("lock", _judge_lock(subject)),
         ("form", _judge_form(subject)),
-        *(_of_container(subject) if is_container else _of_files(subject)),
+        ("names", _judge_names(subject) if is_container else None),
+        ("ports", _judge_ports(subject)),
+        ("home", None if is_container else _judge_home(subject)),
+        ("systemd", None if is_container else _judge_systemd(subject)),
         ("health", _judge_health(subject)),
     )
     lines = [Line(name=name, finding=finding) for name, finding in judged if finding is not None]
@@ -76,18 +80,6 @@ def judge_subject(subject: Subject, catalog: Catalog) -> tuple[Line, ...]:
         return tuple(lines)
     lines += [line for line in assess(subject.device, catalog).lines if line.name in _of_device(subject)]
     return tuple(lines)
-
-
-def _of_container(subject: Subject) -> tuple[tuple[str, Finding | None], ...]:
-    return (
-        ("gpu", _judge_gpu(subject)),
-        ("names", _judge_names(subject)),
-        ("ports", _judge_ports(subject)),
-    )
-
-
-def _of_files(subject: Subject) -> tuple[tuple[str, Finding | None], ...]:
-    return (("home", _judge_home(subject)), ("systemd", _judge_systemd(subject)))
 
 
 def _judge_form(subject: Subject) -> Finding | None:
