@@ -102,7 +102,7 @@ def main(words: list[str]) -> int:
         return 0 if note(unit).get("ActiveState") == "active" else 3
     if verb == "show":
         for name in ("ActiveState", "NRestarts", "ExecMainStatus", "ActiveEnterTimestampMonotonic"):
-            print(f"{name}={note(unit).get(name, 0)}")
+            sys.stdout.write(f"{name}={note(unit).get(name, 0)}\n")
     return 0
 
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -95,7 +96,7 @@ class FilesSite:
     def unit(self) -> dict[str, object]:
         """What the unit is doing, by what stands for systemd."""
         place = self.systemd / "jetsonx-demo.service.json"
-        return json.loads(place.read_text()) if place.exists() else {}  # type: ignore[no-any-return]
+        return json.loads(place.read_text()) if place.exists() else {}
 
     def shim(self, name: str, text: str) -> None:
         (self.wrapper / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -111,6 +112,13 @@ class FilesSite:
             f'grep -qx step={step} "{self.app_dir}/journal" 2>/dev/null && {self.wrapper.parent}/programs/rm {flag}'
         )
         self.shim(program, f'case "$*" in {words}) if {is_time} 2>/dev/null; then {kill}; fi ;; esac\nexec {real} "$@"')
+
+    def clear(self) -> None:
+        """Nothing is deployed, and the device has all its programs."""
+        subprocess.run(["rm", "-rf", self.state, self.share.parent], check=True)
+        for shim in self.wrapper.iterdir():
+            shim.unlink()
+        self.count = 0
 
     def check_tidy(self, *, current: Release, previous: Release | None) -> None:
         """Nothing lies there but what a rollback needs."""

@@ -89,4 +89,7 @@ def test_an_image_by_itself_is_called_by_its_label(tmp_path: Path) -> None:
     order = Order(directory=tmp_path, image=tmp_path / "out/image")
     with pytest.raises(ConfigError, match="does not say what it is called"):
         load_sources(order, cache_in(tmp_path))
-    assert load_sources(Order(directory=tmp_path, image=tmp_path / "out/image", app="web"), cache_in(tmp_path)).app == "web"
+    assert (
+        load_sources(Order(directory=tmp_path, image=tmp_path / "out/image", app="web"), cache_in(tmp_path)).app
+        == "web"
+    )
