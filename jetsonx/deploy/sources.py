@@ -8,7 +8,6 @@ from pathlib import Path
 
 from jetsonx.catalog import Catalog
 from jetsonx.deploy.built import Built
-from jetsonx.deploy.files import load_files
 from jetsonx.deploy.image import load_image
 from jetsonx.deploy.options import parse_image
 from jetsonx.deploy.order import Order
@@ -56,6 +55,8 @@ def _load_files(order: Order, project: Project, cache: CacheDir) -> Sources:
     if order.image is not None or order.is_blue_green:
         what = "--image" if order.image is not None else "--blue-green"
         raise ConfigError(f'{what} is for containers, and {project.path} says deploy.kind = "files"')
+    from jetsonx.deploy.files import load_files
+
     app = order.app or project.name
     check_app(app)
     images = tuple(load_files(project, place, cache) for place in _find(order, "files"))

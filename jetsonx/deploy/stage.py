@@ -10,26 +10,22 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from jetsonx.catalog import Catalog
 from jetsonx.console import Console, amount
 from jetsonx.deploy.ask import probe_state
-from jetsonx.deploy.bring import RecipeFailedError, load_bundle, make_payload
 from jetsonx.deploy.built import Built
-from jetsonx.deploy.bundle import Prepared, prepare
 from jetsonx.deploy.checking import Checks
-from jetsonx.deploy.files import prepare_files
 from jetsonx.deploy.kept import Kept
 from jetsonx.deploy.options import choose_gpu, plan_files_release, plan_release, published
 from jetsonx.deploy.order import Order
 from jetsonx.deploy.pace import Backoff
 from jetsonx.deploy.plan import DevicePlan, Transfer
 from jetsonx.deploy.preflight import Load, Subject, failures, judge_load, judge_subject
-from jetsonx.deploy.sending import Parcel
 from jetsonx.deploy.sources import Sources, choose_image
 from jetsonx.deploy.state import RELEASE_LABEL, AppState, DeviceState
 from jetsonx.deploy.transfer import Method, Receiver
-from jetsonx.deploy.upload import upload
 from jetsonx.deploy.values import Release
 from jetsonx.device.identify import Identity, identify
 from jetsonx.device.judge import has_usable_python
@@ -41,6 +37,9 @@ from jetsonx.errors import DeviceError
 from jetsonx.project.model import DeploySection
 from jetsonx.rootfs.ssh import UnreachableError
 from jetsonx.runner import Runner
+
+if TYPE_CHECKING:  # what makes, sends and loads is imported when there is something to send
+    from jetsonx.deploy.bundle import Prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +146,8 @@ def bring(ready: Ready, there: Reached, shop: Shop, console: Console, pause: Cal
 
     ``pause`` waits for so many seconds. Raises DeviceError.
     """
+    from jetsonx.deploy.bring import RecipeFailedError
+
     backoff = Backoff()
     while True:
         try:
@@ -172,6 +173,10 @@ def _bring_once(ready: Ready, there: Reached, shop: Shop, console: Console, paus
         return release
     if prepared.bundle is None:
         return _tagged(prepared.plan.there, release, there)
+    from jetsonx.deploy.bring import load_bundle, make_payload
+    from jetsonx.deploy.sending import Parcel
+    from jetsonx.deploy.upload import upload
+
     bundle, has_python = prepared.bundle, has_usable_python(there.device)
     upload(
         Parcel(path=bundle.path, sha256=bundle.sha256, size=bundle.size_bytes),
@@ -226,6 +231,9 @@ def _plan_release(built: Built, there: Reached, sources: Sources, deploy: Deploy
 
 
 def _prepare(built: Built, release: Release, there: Reached, shop: Shop, method: Method) -> Prepared:
+    from jetsonx.deploy.bundle import prepare
+    from jetsonx.deploy.files import prepare_files
+
     if built.program is None:
         return prepare(built.image, release.reference, _receiver(there), shop.kept, method)
     app = there.state.apps.get(release.app, AppState(name=release.app))

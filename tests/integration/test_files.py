@@ -163,7 +163,7 @@ def test_a_unit_runs_what_is_current(unit_site: FilesSite, jetsonx: Run) -> None
     assert site.do("rollback", expected=app.previous.id).ok
     site.check_tidy(current=first, previous=second)
     assert log.read_text().endswith(f"up one {odd}\n")
-    assert jetsonx("logs", "jetson", "--tail", "1", env=site.env).out == f"up one {odd}\n"
+    assert jetsonx("logs", "jetson", "--tail", "2", env=site.env).out == f"up one {odd}\n"
     assert jetsonx("stop", "jetson", env=site.env).out == "stopped demo on jetson\n"
     assert (site.unit()["ActiveState"], site.unit()["enabled"]) == ("inactive", False)
 
