@@ -46,6 +46,13 @@ def command(obj: Context, device: str, app: str, directory: Path, output: Path |
     instruction. The command line for gdb is printed, and a launch.json for Visual Studio Code is written. At the end,
     also when the link breaks, the release runs again.
     """
+    debug_app(obj, device, app, directory=directory, output=output, port=port)
+
+
+def debug_app(
+    obj: Context, device: str, app: str, *, directory: Path, output: Path | None = None, port: int = _PORT
+) -> None:
+    """Hold a debugger for the app of a device until Ctrl-C. Raises ConfigError, DeviceError, DownloadError."""
     from jetsonx.deploy import debug
     from jetsonx.deploy.control import make_request
     from jetsonx.deploy.gdbserver import PLACE, load_tools
