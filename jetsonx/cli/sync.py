@@ -84,7 +84,7 @@ def _sync(obj: Context, device: str, app: str, directory: Path, base: Path) -> N
     begun = time.monotonic()
     project = load_project(directory)
     with deployed.reach(obj, device) as place:
-        found = place.app(app or (project.name if project.name in place.state.apps else ""))
+        found = place.app(app or project.name)  # never another one, for it would get this project's files
         current = found.current
         if current is None:
             raise ConfigError(f"no release of {found.name} is on {place.title}", hint=f"jetsonx deploy {device}")
