@@ -1,7 +1,8 @@
 """Every sample by all three strategies: the programs ask for and offer the same symbols, and behave the same.
 
 The native node is an engine behind a real sshd. It is this machine, so that its arm64 compilers are emulated as well;
-it builds first, with nothing in its caches. The emulated builds of the same engine find the compiler cache filled.
+it builds first, with nothing in its caches. The emulated builds of the same engine find its toolchain there and, except
+with a Makefile, its compiler cache.
 """
 
 from __future__ import annotations
