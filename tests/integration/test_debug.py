@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from jetsonx.build.output import claim_output
 from jetsonx.console import Console
 from jetsonx.deploy.gdbserver import load_tools
 from jetsonx.deploy.values import Health
@@ -80,7 +81,8 @@ def project(need: Need, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A program of this machine as a build's output, with debug information."""
     root = tmp_path_factory.mktemp("project")
     (root / "jetsonx.toml").write_text(TOML)
-    (root / "out/files").mkdir(parents=True)
+    claim_output(root / "out")
+    (root / "out/files").mkdir()
     need("gcc")
     build(root, 1)
     return root
