@@ -10,10 +10,11 @@ cp /usr/share/base-passwd/group.master /etc/group
 printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d # nothing is to be started in here
 chmod 755 /usr/sbin/policy-rc.d
 ldconfig
+arch=$(dpkg --print-architecture)
 for script in /var/lib/dpkg/info/*.preinst; do
   package=${script##*/}
   package=${package%.preinst}
-  DPKG_MAINTSCRIPT_PACKAGE=${package%:*} DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_ARCH="$(dpkg --print-architecture)" DPKG_ROOT='' \
+  DPKG_MAINTSCRIPT_PACKAGE=${package%:*} DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_ARCH=$arch DPKG_ROOT='' \
     "$script" install </dev/null || echo "jetsonx: $package: its preinst said $?"
 done
 # Each machine has a key of its own; none is made for the image.
