@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
@@ -59,6 +60,13 @@ class Console:
     def err(self, text: str) -> None:
         """Print a line to standard error, whatever the verbosity."""
         print(text, file=self._err, flush=True)
+
+    def draw(self, lines: Sequence[str], *, over: int) -> None:
+        """Draw lines on a terminal in the place of ``over`` lines that were drawn before; each is cut to its width."""
+        width = max(1, shutil.get_terminal_size().columns - 1)
+        up = f"\033[{over}A" if over else ""
+        text = "".join(f"{line[:width]}\033[K\n" for line in lines)
+        print(f"{up}{text}\033[J", end="", file=self._err, flush=True)
 
     @contextmanager
     def bar(self, what: str, total: int, *, unit: str = "B", done: int = 0) -> Iterator[Bar]:

@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jetsonx.catalog.filters import Filter
-from jetsonx.catalog.values import BaseImage, Catalog, CpuFlag, CudaFacts, DriverCuda, Line, Module, Release, Suite
+from jetsonx.catalog.values import (
+    BaseImage,
+    Catalog,
+    CpuFlag,
+    CudaFacts,
+    DriverCuda,
+    Interchangeable,
+    Line,
+    Module,
+    Release,
+    Suite,
+)
 from jetsonx.toml import load_toml
 
 LINES = ("r32", "r34", "r35", "r36", "r38", "r39")
@@ -36,6 +47,9 @@ def load_catalog() -> Catalog:
         cuda=_cuda(_read(_CATALOG / "cuda.toml")),
         suites=suites,
         sources=modules["sources"],
+        interchangeable=tuple(
+            _value(Interchangeable, row) for row in _read(_CATALOG / "images.toml")["interchangeable"]
+        ),
     )
 
 

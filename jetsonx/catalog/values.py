@@ -139,6 +139,16 @@ class DriverCuda:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Interchangeable:
+    """L4T releases from ``l4t_min`` up to below ``l4t_below`` run one another's container images."""
+
+    l4t_min: str
+    l4t_below: str
+    confidence: str
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BaseImage:
     """The container image that a sysroot of ``releases`` is taken from.
 
@@ -294,13 +304,24 @@ class CudaFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """Everything known: ``modules`` and ``lines`` by id (oldest first), ``cuda`` by major.minor, ``sources`` by id."""
+    """Everything known: ``modules`` and ``lines`` by id (oldest first), ``cuda`` by major.minor, ``sources`` by id;
+    ``interchangeable``: which releases run one another's images.
+    """
 
     modules: Mapping[str, Module]
     lines: Mapping[str, Line]
     cuda: Mapping[str, CudaFacts]
     suites: tuple[Suite, ...]
     sources: Mapping[str, str]
+    interchangeable: tuple[Interchangeable, ...] = ()
+
+    def runs_images_of(self, device_l4t: str, image_l4t: str) -> bool:
+        """True when a device with the release ``device_l4t`` runs images made for ``image_l4t``."""
+        older, newer = sorted((parse_version(device_l4t), parse_version(image_l4t)))
+        return older == newer or any(
+            parse_version(each.l4t_min) <= older and newer < parse_version(each.l4t_below)
+            for each in self.interchangeable
+        )
 
     @property
     def releases(self) -> tuple[Release, ...]:

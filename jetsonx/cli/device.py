@@ -48,10 +48,19 @@ def command() -> None:
     metavar="FINGERPRINT",
     help="Trust this key (SHA256:…) if ssh does not know it yet; for scripts. Again for a jump host's.",
 )
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Name a group it is in, for jetsonx deploy TAG.")
 @click.option("--no-probe", is_flag=True, help="Keep the address without asking the device.")
 @_limit
 @click.pass_obj
-def add(obj: Context, name: str, address: str, accepted: tuple[str, ...], no_probe: bool, timeout_s: float) -> None:
+def add(
+    obj: Context,
+    name: str,
+    address: str,
+    accepted: tuple[str, ...],
+    tags: tuple[str, ...],
+    no_probe: bool,
+    timeout_s: float,
+) -> None:
     """Give the device at USER@HOST a name, after asking what it is.
 
     \b
@@ -61,21 +70,22 @@ def add(obj: Context, name: str, address: str, accepted: tuple[str, ...], no_pro
 
     ssh has to log in with a key. A host key that it does not know is shown, and trusted only after a yes on the
     terminal or --accept-host-key; ssh itself writes it into known_hosts. One that changed is always refused. The same
-    name with the same address is asked and kept anew.
+    name with the same address is asked and kept anew, with the tags that are given then.
     """
     from jetsonx.device.registry import Named, check_free, check_name, open_registry
     from jetsonx.rootfs.ssh import parse_machine_address
 
     registry = open_registry(os.environ)
     place = parse_machine_address(address, what="a device")
-    check_name(name)
+    for word in (name, *tags):
+        check_name(word)
     check_free(registry.load(), name, str(place))
     if no_probe:
-        registry.add(Named(name=name, address=str(place)))
+        registry.add(Named(name=name, address=str(place), tags=tags))
         obj.console.out(f"added {name}: {place}, not asked yet")
         return
     answer = _reach(obj, place, accepted, timeout_s, may_ask=True)
-    registry.add(Named(name=name, address=str(place), said=answer.said, asked_s=answer.asked_s))
+    registry.add(Named(name=name, address=str(place), said=answer.said, asked_s=answer.asked_s, tags=tags))
     _report_added(obj, name, place, answer)
 
 

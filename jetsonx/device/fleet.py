@@ -39,7 +39,7 @@ def ask_rows(registry: Registry, *, runner: Runner, environ: Mapping[str, str], 
 def _row(device: Named) -> Row:
     known = Answer(said=device.said, asked_s=device.asked_s) if device.said else None
     assessment = assess(known.device, load_catalog()) if known else None
-    return Row(name=device.name, address=device.address, assessment=assessment, seen=device.seen)
+    return Row(name=device.name, address=device.address, assessment=assessment, seen=device.seen, tags=device.tags)
 
 
 def _in_short(error: JetsonxError) -> str:

@@ -235,8 +235,13 @@ def _judge_memory(device: Device) -> Finding | None:
     return Finding(status="ok", found=f"{amount(device.memory_bytes)}{free}")
 
 
+def has_usable_python(device: Device) -> bool:
+    """True when what sends parts of layers can run there."""
+    return bool(device.python) and parse_version(device.python) >= _OLDEST_PYTHON
+
+
 def _judge_python(device: Device) -> Finding:
-    if device.python and parse_version(device.python) >= _OLDEST_PYTHON:
+    if has_usable_python(device):
         return Finding(status="ok", found=device.python)
     found = f"{device.python}: older than 3.6" if device.python else "none"
     install = _as_root(device, "apt-get install -y python3") if not device.python else None

@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,12 +28,16 @@ _RESERVED = ("all",)  # means every device where devices are named
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """A device by the user's name for it. ``said`` is empty and ``asked_s`` (since 1970) 0 when it was never asked."""
+    """A device by the user's name for it. ``said`` is empty and ``asked_s`` (since 1970) 0 when it was never asked.
+
+    ``tags`` are words that several devices may share.
+    """
 
     name: str
     address: str
     said: Mapping[str, str] = field(default_factory=dict)
     asked_s: float = 0.0
+    tags: tuple[str, ...] = ()
 
     @property
     def seen(self) -> str:
@@ -64,6 +68,23 @@ class Registry:
         if known := self.load().get(text):
             return known.name, parse_machine_address(known.address, what="a device")
         return "", parse_machine_address(text, what="a device")
+
+    def select(self, words: Sequence[str]) -> tuple[tuple[str, Address], ...]:
+        """The devices that ``NAME|TAG|ADDRESS|all`` mean, each once, in that order; the name is "" where there is none.
+
+        Raises ConfigError for a word that is none of them.
+        """
+        known = self.load()
+        found: dict[str, tuple[str, Address]] = {}
+        for word in words:
+            named = [device for device in known.values() if word in device.tags] if word not in known else []
+            if word == "all":
+                named = list(known.values())
+                if not named:
+                    raise ConfigError("there are no devices by name", hint="jetsonx device add NAME USER@HOST")
+            for name, address in map(self.find, [each.name for each in named] or [word]):
+                found.setdefault(name or str(address), (name, address))
+        return tuple(found.values())
 
     def add(self, device: Named) -> None:
         """Put a device in, or what it said anew. Raises ConfigError for a name that is none or another device's."""
@@ -159,13 +180,21 @@ def _parse_row(name: str, row: Mapping[str, Any]) -> Named:
     parse_machine_address(address, what="a device")
     if not 0 <= asked_s < _LATEST_S or not all(isinstance(value, str) for value in said.values()):
         raise ValueError(name)
-    return Named(name=name, address=address, said=said, asked_s=asked_s)
+    tags = tuple(row.get("tags", ()))
+    for tag in tags:
+        check_name(tag)
+    return Named(name=name, address=address, said=said, asked_s=asked_s, tags=tags)
 
 
 def render_devices(devices: Mapping[str, Named]) -> str:
     """The file's text."""
     rows = {
-        name: {"address": device.address, "asked_s": device.asked_s, "said": dict(device.said)}
+        name: {
+            "address": device.address,
+            "asked_s": device.asked_s,
+            "said": dict(device.said),
+            **({"tags": list(device.tags)} if device.tags else {}),
+        }
         for name, device in sorted(devices.items())
     }
     return json.dumps({"schema": SCHEMA, "devices": rows}, indent=2) + "\n"

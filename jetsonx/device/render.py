@@ -9,7 +9,7 @@ from typing import Any
 from jetsonx.console import amount
 from jetsonx.device.judge import Assessment
 
-_HEADINGS = ("NAME", "ADDRESS", "MODULE", "L4T", "DOCKER", "STORE", "FREE", "READY", "SEEN")
+_HEADINGS = ("NAME", "ADDRESS", "MODULE", "L4T", "DOCKER", "STORE", "FREE", "READY", "SEEN", "TAGS")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,7 @@ class Row:
     seen: str = ""
     answered: bool | None = None
     trouble: str = ""
+    tags: tuple[str, ...] = ()
 
 
 def render_assessment(assessment: Assessment, *, title: str) -> Iterator[str]:
@@ -99,7 +100,7 @@ def render_rows(rows: Sequence[Row]) -> Iterator[str]:
 def _cells(row: Row) -> tuple[str, ...]:
     seen = "now" if row.answered else row.seen or "never"
     if row.assessment is None:
-        return (row.name, row.address, "-", "-", "-", "-", "-", "-", seen)
+        return (row.name, row.address, "-", "-", "-", "-", "-", "-", seen, ",".join(row.tags))
     device, module = row.assessment.device, row.assessment.identity.module
     free = device.docker.free_bytes
     return (
@@ -112,6 +113,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         amount(free) if free is not None else "-",
         "yes" if row.assessment.is_ready else "no",
         seen,
+        ",".join(row.tags),
     )
 
 
@@ -125,6 +127,7 @@ def _row_json(row: Row) -> dict[str, Any]:
     return {
         "name": row.name,
         "address": row.address,
+        "tags": list(row.tags),
         "seen": row.seen or None,
         "answered": row.answered,
         "trouble": row.trouble or None,

@@ -17,6 +17,7 @@ System = Literal["cuda", "cmake", "make", "meson", "command"]
 Strategy = Literal["auto", "cross", "emulate", "native"]
 Compiler = Literal["auto", "gcc", "clang", "zig"]
 Restart = Literal["no", "on-failure", "unless-stopped", "always"]
+Gpu = Literal["auto", "runtime", "cdi", "none"]
 Texts = tuple[str, ...]
 
 
@@ -276,7 +277,7 @@ class ImageSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
-    """How to tell that the program works on the device: ``command`` succeeds, or ``http`` answers."""
+    """How to tell that the program works on the device: ``command`` succeeds, ``http`` answers, or it ``stays``."""
 
     command: Annotated[
         Texts, Key(Many(values.WORD, at_least=1), "A command in the container; status 0 says that all is well.")
@@ -284,6 +285,13 @@ class HealthCheck:
     http: Annotated[
         str | None, Key(values.URL, "In place of command: an address on the device that answers with status 200.")
     ] = None
+    stays_s: Annotated[
+        int,
+        Key(
+            Whole(1, 3600),
+            "In place of both: it is well when it ran so many seconds without being started again.",
+        ),
+    ] = 5
     timeout_s: Annotated[int, Key(Whole(1, 3600), "How long to wait for it, in seconds.")] = 30
 
 
@@ -294,16 +302,32 @@ class DeploySection:
     devices: Annotated[
         Texts,
         Key(
-            Many(values.DEVICE, "SSH addresses", unique=True),
-            "Where to, when the command line names none.",
+            Many(values.DEVICE, "devices", unique=True),
+            "Where to, when the command line names none: SSH addresses, or names and tags of `jetsonx device add`.",
             '["jetson@192.168.55.1"]',
         ),
     ] = ()
     restart: Annotated[Restart, Key(Choice(get_args(Restart)), "When Docker starts it again.", '"always"')] = (
         "unless-stopped"
     )
+    gpu: Annotated[
+        Gpu,
+        Key(
+            Choice(get_args(Gpu)),
+            "How it comes to the GPU: the runtime nvidia, a CDI device, or not at all; auto takes the runtime where "
+            "the device has it, else CDI.",
+            '"runtime"',
+        ),
+    ] = "auto"
     network: Annotated[
         str | None, Key(values.NETWORK, "The container's network.", '"host"', default="Docker's own")
+    ] = None
+    ipc: Annotated[
+        str | None,
+        Key(Choice(("private", "shareable", "host")), "Its shared memory.", '"host"', default="Docker's own"),
+    ] = None
+    shm_size: Annotated[
+        str | None, Key(values.SIZE, "How large /dev/shm is in it.", '"512m"', default="Docker's own, 64 MB")
     ] = None
     volumes: Annotated[
         Texts, Key(Many(values.VOLUME, "volumes"), "Directories of the device in the container.", '["/data:/data:ro"]')
@@ -312,16 +336,60 @@ class DeploySection:
         Texts, Key(Many(values.PUBLISH, "ports"), "Ports of the device that lead into the container.", '["8080:80"]')
     ] = ()
     env: Annotated[Pairs, Key(values.ENV, "Environment variables on the device.", '{ CAMERA = "/dev/video0" }')] = ()
+    secrets: Annotated[
+        Pairs,
+        Key(
+            values.SECRETS,
+            "Files, relative to this one, whose contents it reads in /run/secrets/NAME; they are in no image, label, "
+            "command line or log.",
+            '{ token = "secrets/token.txt" }',
+        ),
+    ] = ()
+    device_nodes: Annotated[
+        Texts,
+        Key(Many(values.DEVICE_NODE, "device nodes", unique=True), "Cameras and the like.", '["/dev/video0"]'),
+    ] = ()
+    groups: Annotated[
+        Texts,
+        Key(
+            Many(values.GROUP, "groups", unique=True),
+            "Groups it belongs to beside video and render, which it is in for the GPU: numbers of the device's groups, "
+            "or names that the image knows.",
+            '["20"]',
+        ),
+    ] = ()
+    cap_add: Annotated[
+        Texts,
+        Key(Many(values.CAPABILITY, "capabilities", unique=True), "More that its root may do.", '["SYS_NICE"]'),
+    ] = ()
+    privileged: Annotated[
+        bool, Key(values.FLAG, "All of the device is open to it: nothing else that stands here needs that.", "true")
+    ] = False
+    stop_timeout_s: Annotated[
+        int, Key(Whole(0, 3600), "Seconds that it has to end by itself when it is stopped.", "30")
+    ] = 10
     health: Annotated[
         HealthCheck | None,
         Key(
-            Record(HealthCheck, alternatives=(("command",), ("http",)), needs_one=True),
-            "How to tell that the program works.",
+            Record(HealthCheck, alternatives=(("command",), ("http",), ("stays_s",)), needs_one=True),
+            "How to tell that a new release works; one that does not is taken back.",
             '{ command = ["{name}", "--self-test"], timeout_s = 30 }',
-            other_example='{ http = "http://127.0.0.1:8080/health" }',
-            default="it runs",
+            other_examples=('{ http = "http://127.0.0.1:8080/health" }', "{ stays_s = 20 }"),
+            default="the image's HEALTHCHECK, else it runs for 5 seconds",
         ),
     ] = None
+    blue_green: Annotated[
+        bool,
+        Key(
+            values.FLAG,
+            "Start a new release beside the old one, and stop that when the new one is well: there has to be room for "
+            "two on the GPU, and no port, camera or host network that only one can have.",
+            "true",
+        ),
+    ] = False
+    keep: Annotated[
+        int, Key(Whole(1, 50), "How many earlier releases stay on the device for `jetsonx rollback`.", "3")
+    ] = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,8 @@ T = TypeVar("T")
 class Key:
     """What is known about one key of a TOML table, in the ``Annotated`` type of a dataclass's field.
 
-    ``example`` is a TOML value in which ``{name}`` stands for the project's name; ``other_example`` shows a second
-    form where there is one. ``default`` says the default in words where the field's own would not tell.
+    ``example`` is a TOML value in which ``{name}`` stands for the project's name; ``other_examples`` are
+    further forms. ``default`` says the default in words where the field's own would not tell.
     ``only_for`` and ``needed_for`` are values of the table's deciding key (``Record.decided_by``). ``goes_with`` names
     the key beside it without which it says nothing.
     """
@@ -27,7 +27,7 @@ class Key:
     kind: Kind[object]
     doc: str
     example: str = ""
-    other_example: str = ""
+    other_examples: tuple[str, ...] = ()
     default: str = ""
     only_for: tuple[str, ...] = ()
     needed_for: tuple[str, ...] = ()

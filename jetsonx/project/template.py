@@ -73,8 +73,8 @@ def _prose(text: str) -> list[str]:
 
 def _key_lines(key: Key, value: str | None, name: str) -> Iterator[str]:
     yield from _prose(f"{key.doc} Default: {key.default}." if key.default else key.doc)
-    if key.other_example:
-        yield f"# Or: {key.name} = {_filled(key.other_example, name)}"
+    for other in key.other_examples:
+        yield f"# Or: {key.name} = {_filled(other, name)}"
     yield f"{key.name} = {value}" if value else f"#{key.name} = {_filled(key.example, name)}"
 
 

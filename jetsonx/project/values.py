@@ -74,3 +74,11 @@ NETWORK = Text("the name of a network", like(r"[A-Za-z0-9][A-Za-z0-9_.:-]*"))
 URL = Text("an http:// or https:// address", like(r"https?://\S+"))
 VOLUME = Text('"SOURCE:PATH", such as "/data:/data:ro"', like(r"[^:\s-][^:]*:/[^:]*(:[a-zA-Z,]+)?"))
 PUBLISH = Text('"HOST:CONTAINER", such as "8080:80"', like(r"([0-9.]+:)?[0-9]{1,5}:[0-9]{1,5}(/(tcp|udp))?"))
+DEVICE_NODE = Text(
+    'a device node such as "/dev/video0" or "/dev/ttyTHS1:/dev/gps"',
+    like(r"/dev/[^\s:,]+(:/dev/[^\s:,]+)?(:[rwm]{1,3})?"),
+)
+GROUP = Text('a group such as "20" or "dialout"', like(r"[A-Za-z0-9_][A-Za-z0-9_.-]*"))
+CAPABILITY = Text('a capability such as "SYS_NICE"', like(r"(CAP_)?[A-Z][A-Z0-9_]*"))
+SIZE = Text('a size such as "512m" or "2g"', like(r"[1-9][0-9]{0,8}[kmg]?"))
+SECRETS = Table(Text("the name of a file such as token", like(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")))

@@ -32,7 +32,7 @@ def serve_arm64(qemu: str) -> Iterator[None]:
     # Beside entries of other test runs: they end when those do.
     mounts = not found.mounted
     ours = mounts or (not others and found.name is not None)
-    entry = _ENTRIES / f"{_PREFIX}{os.getpid()}-{next(_NUMBERS)}"
+    entry = _ENTRIES / f"{_PREFIX}{os.getpid()}-{next(_NUMBERS)}-aarch64"  # the probe of devices looks for the word
     if mounts:
         subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(_ENTRIES)], check=True)
     try:

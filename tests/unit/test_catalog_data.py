@@ -33,6 +33,7 @@ def rated() -> Iterator[Any]:
     yield from CATALOG.lines.values()
     yield from CATALOG.cuda.values()
     yield from CATALOG.suites
+    yield from CATALOG.interchangeable
     for line in CATALOG.lines.values():
         yield from line.releases
         yield from line.drivers

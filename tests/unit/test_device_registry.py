@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from jetsonx.cli import cli
 from jetsonx.device.fleet import known_rows
 from jetsonx.device.hostkey import HostKey, parse_question
-from jetsonx.device.registry import Named, Registry, open_registry
+from jetsonx.device.registry import Named, Registry, open_registry, parse_devices
 from jetsonx.device.render import render_rows, rows_json
 from jetsonx.errors import ConfigError
 from jetsonx.rootfs.ssh import Address
@@ -109,11 +109,11 @@ def test_a_file_of_something_else_is_said_and_left_alone(registry: Registry, tex
 def test_the_list_shows_what_is_known(registry: Registry) -> None:
     assert list(render_rows(known_rows(registry))) == ["no devices; jetsonx device add NAME USER@HOST adds one"]
     registry.add(Named(name="orin", address="jetson@orin", said=ORIN, asked_s=ASKED_S))
-    registry.add(Named(name="new", address="new"))
+    registry.add(Named(name="new", address="new", tags=("field", "north")))
     rows = known_rows(registry)
     heading, new, orin = render_rows(rows)
-    assert heading.split() == ["NAME", "ADDRESS", "MODULE", "L4T", "DOCKER", "STORE", "FREE", "READY", "SEEN"]
-    assert new.split() == ["new", "new", *"------", "never"]
+    assert heading.split() == ["NAME", "ADDRESS", "MODULE", "L4T", "DOCKER", "STORE", "FREE", "READY", "SEEN", "TAGS"]
+    assert new.split() == ["new", "new", *"------", "never", "field,north"]
     words = ["orin", "jetson@orin", "orin-nano", "36.4.3", "27.5.1", "overlay2", "41.0", "GB", "yes"]
     assert orin.split() == [*words, "2023-11-14T22:13:20Z"]
     document = json.loads(json.dumps(rows_json(rows)))
@@ -148,3 +148,28 @@ def test_hostile_addresses_start_nothing_and_are_not_kept(
         done = CliRunner().invoke(cli, ["device", *words])
         assert isinstance(done.exception, ConfigError)
     assert registry.load() == {}
+
+
+def test_devices_are_chosen_by_name_tag_address_or_all(registry: Registry) -> None:
+    registry.add(Named(name="one", address="a@one", tags=("field",)))
+    registry.add(Named(name="two", address="a@two", tags=("field", "north")))
+    registry.add(Named(name="three", address="a@three"))
+
+    def names(*words: str) -> list[str]:
+        return [name or str(address) for name, address in registry.select(words)]
+
+    assert names("all") == ["one", "three", "two"]
+    assert names("field") == ["one", "two"]
+    assert names("north", "field", "three", "b@four", "two") == ["two", "one", "three", "b@four"]
+
+
+def test_all_of_none_is_said(registry: Registry) -> None:
+    with pytest.raises(ConfigError, match="no devices by name"):
+        registry.select(["all"])
+
+
+def test_files_without_tags_are_read_and_tags_are_names(registry: Registry) -> None:
+    row = {"address": "a@one", "asked_s": 0, "said": {}}
+    assert parse_devices(json.dumps({"schema": 1, "devices": {"one": row}}), where="x")["one"].tags == ()
+    with pytest.raises(ConfigError, match="one: expected"):
+        parse_devices(json.dumps({"schema": 1, "devices": {"one": row | {"tags": ["all"]}}}), where="x")

@@ -207,8 +207,12 @@ def test_all_problems_are_reported_together_with_file_and_key() -> None:
         ("target", 'l4t = "39"\ntargets = ["nano@32"]', "target: expected either modules and l4t, or targets"),
         ("target", 'targets = ["orin-nano"]', "target.targets[0]: expected module@release"),
         ("target", 'modules = ["nano@32.7"]\nl4t = "32"', "target.modules[0]: expected a module without a release"),
-        ("deploy", "health = {}", "deploy.health: expected either command, or http; one is needed"),
+        ("deploy", "health = {}", "deploy.health: expected either command, or http, or stays_s; one is needed"),
         ("deploy", 'health = { command = ["x"], http = "http://x" }', "not both"),
+        ("deploy", 'secrets = { "a/b" = "x" }', "deploy.secrets.\"a/b\": expected the name of a file"),
+        ("deploy", 'device_nodes = ["/etc/passwd"]', "deploy.device_nodes[0]: expected a device node"),
+        ("deploy", 'cap_add = ["sys_nice"]', "deploy.cap_add[0]: expected a capability"),
+        ("deploy", 'gpu = "all"', "deploy.gpu: expected"),
         ("build", "args = []", 'build.args: not used with system = "cuda"; keys of its own: sources, include, flags'),
     ],
 )  # fmt: skip

@@ -73,7 +73,7 @@ def test_a_template_shows_no_key_that_its_system_does_not_take() -> None:
 def test_every_example_is_a_value_of_its_key(path: str, key: object) -> None:
     declared = dict(walk(Project))[path]
     assert key == declared
-    for example in filter(None, (declared.example, declared.other_example)):
+    for example in (declared.example, *declared.other_examples):
         declared.kind.read(load_toml(f"x = {example}".replace("{name}", "demo"))["x"], path)
 
 
