@@ -93,7 +93,7 @@ def command(
     there. Several devices are all made ready before the first one is switched.
 
     Exit status: 0 deployed, or there already; 1 the checks forbid it, and nothing was changed; 6 a device is off or
-    the deployment failed, and the old release runs there.
+    the deployment failed; 7 the release is not well and the old one runs again, on the only device.
     """
     from jetsonx.deploy.command import deploy
     from jetsonx.deploy.fleet import Rollout

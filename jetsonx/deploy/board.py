@@ -28,6 +28,13 @@ class Board:
         """The console for what is done on one device."""
         return _Row(self, name, self._console.verbosity, is_live=self._is_live)
 
+    def warn(self, name: str, text: str) -> None:
+        """Warn of a device, also when only warnings are wanted."""
+        if self._is_live:
+            self.set(name, f"warning: {text}")
+        else:
+            self._console.warn(f"{name}: {text}")
+
     def set(self, name: str, text: str, *, is_passing: bool = False) -> None:
         """Say something of a device; what is ``is_passing``, such as progress, may be left out."""
         with self._lock:
@@ -59,6 +66,10 @@ class _Row(Console):
     def err(self, text: str) -> None:
         """Say it in the row."""
         self._board.set(self._name, text)
+
+    def warn(self, text: str) -> None:
+        """Warn in the row."""
+        self._board.warn(self._name, text)
 
     @contextmanager
     def bar(self, what: str, total: int, *, unit: str = "B", done: int = 0) -> Iterator[Bar]:
