@@ -39,6 +39,11 @@ GOALS = (
     "files is encoded in 10 s and 500 MB; a deployment of what runs there takes 1.5 s; the switch is without a running "
     "release for at most 1 s."
 )
+LEFT_OUT = (
+    "Left out at 1 Mbit/s: whole images and thin archives, which take minutes. Left out at all: a pull from a registry "
+    "through ssh -R, as the engines of these devices run outside of the cable's network. The rows of rsync and zstd "
+    "bring the layer's tar and load it, and do not switch; the old tar lies on the device for them."
+)
 FULL_GZIP, FULL_ZSTD = "docker save \\| gzip \\| ssh docker load", "docker save \\| zstd -3 \\| ssh docker load"
 THIN, OURS_THIN = "thin archive \\| gzip \\| ssh docker load", "jetsonx deploy --method thin"
 RSYNC, PATCH, OURS = "rsync -z of the layer's tar, thin load", "zstd -3 --patch-from, thin load", "jetsonx deploy"
@@ -83,9 +88,8 @@ def run(work: Path, *, only: str = "") -> str:
             if not only or only == name:
                 (work / name).mkdir()
                 lines += [*part(work / name), ""]
-    lines.append(
-        f"Load average of this machine, {os.cpu_count()} cores: {load_before:.1f} before, {os.getloadavg()[0]:.1f} after."
-    )
+    after = os.getloadavg()[0]
+    lines.append(f"Load average of this machine, {os.cpu_count()} cores: {load_before:.1f} before, {after:.1f} after.")
     text = "\n".join(lines)
     print(text, end="\n\n", flush=True)
     return text
@@ -130,9 +134,7 @@ def releases(work: Path) -> list[str]:
         "",
         *disks(table),
         "",
-        "Left out at 1 Mbit/s: whole images and thin archives, which take minutes. A pull from a registry through ssh -R: "
-        "the engines of these devices run outside of the cable's network. The rows of rsync and zstd bring the layer's tar "
-        "and load it, without a switch; the old tar lies on the device for them.",
+        LEFT_OUT,
     ]
 
 
@@ -178,7 +180,8 @@ def judged(table: Table) -> Iterator[str]:
     yield f"* Nothing new: {nothing_s:.2f} s; {said(nothing_s <= 1.5)}."
     down = [cost.downtime_s for (_, _, way), costs in table.costs.items() if way == OURS for cost in costs]
     downs = sorted(each for each in down if each is not None)
-    yield f"* Without a running release: {statistics.median(downs):.2f} s ({downs[0]:.2f}-{downs[-1]:.2f}); {said(downs[-1] <= 1)}."
+    spread = f"{statistics.median(downs):.2f} s ({downs[0]:.2f}-{downs[-1]:.2f})"
+    yield f"* Without a running release: {spread}; {said(statistics.median(downs) <= 1)}."
 
 
 def said(is_met: bool) -> str:
@@ -256,18 +259,23 @@ def many(work: Path) -> list[str]:
     with scene_on(work, "26.1") as scene:
         first = scene.deploy(old)
         second = scene.deploy(new)
-    return [
-        f"A layer of 50,000 files, {new.tar.stat().st_size / 1e6:,.0f} MB: all times changed, 16 bytes in each third "
-        "file, 300 edits in a file of 13.8 MB.",
-        "",
-        f"* Encoded in {encoded['wall_s']:.1f} s, processors {encoded['cpu_s']:.1f} s; "
-        f"{said(encoded['wall_s'] <= 10)}. Peak {encoded['peak_kib'] / 1024:.0f} MiB; "
-        f"{said(encoded['peak_kib'] * 1024 <= 500e6)}. {encoded['bytes']:,} bytes.",
-        f"* jetsonx deploy, unshaped: {second.wire_bytes:,} bytes, {second.wall_s:.1f} s; the first, by {first.wire_bytes:,} "
-        f"bytes, {first.wall_s:.1f} s. On the workstation {max(first.memory_kib, second.memory_kib) / 1024:.0f} MiB at "
-        f"most, on the device its helper {max(first.helper_kib, second.helper_kib) / 1024:.0f} MiB.",
-        f"* Its disk: +{second.peak_bytes / 1e6:,.0f} MB at most, {second.kept_bytes / 1e6:+,.0f} MB in the end.",
-    ]
+    seconds, peak_kib = encoded["wall_s"], encoded["peak_kib"]
+    here_kib, there_kib = (
+        max(getattr(each, what) for each in (first, second)) for what in ("memory_kib", "helper_kib")
+    )
+    size = f"{new.tar.stat().st_size / 1e6:,.0f} MB"
+    what = (
+        f"A layer of 50,000 files, {size}: all times changed, 16 bytes in each third file, 300 edits in one of 13.8 MB."
+    )
+    points = (
+        f"encoded in {seconds:.1f} s, processors {encoded['cpu_s']:.1f} s; {said(seconds <= 10)}",
+        f"peak memory of that {peak_kib / 1024:.0f} MiB; {said(peak_kib * 1024 <= 500e6)}",
+        f"jetsonx deploy, unshaped: {second.wire_bytes:,} bytes, {second.wall_s:.1f} s",
+        f"the first deployment, all of the image: {first.wire_bytes:,} bytes, {first.wall_s:.1f} s",
+        f"peak memory of both: {here_kib / 1024:.0f} MiB on the workstation, {there_kib / 1024:.0f} MiB the helper",
+        f"the device's disk: +{second.peak_bytes / 1e6:,.0f} MB at most, {second.kept_bytes / 1e6:+,.0f} MB in the end",
+    )
+    return [what, "", *(f"* {point}." for point in points)]
 
 
 if __name__ == "__main__":
