@@ -23,7 +23,7 @@ from pathlib import Path
 
 from benchmarks.chart import Bars, render_bars
 from benchmarks.measure import measure, nothing
-from benchmarks.thrust_project import change_everything, change_one, write_project
+from benchmarks.thrust_project import FILES, change_everything, change_one, write_project
 from tests.integration.arm64 import serve_arm64
 from tests.integration.docker_engine import serve_engine
 from tests.integration.l4t import serve_devel_image
@@ -211,7 +211,10 @@ def report(subjects: tuple[Subject, ...]) -> str:
             f"/ without Docker {cross / local:.2f}; one file / cold {one / cross:.2f}.**"
         )
     lines += ["", "Median (min-max) and, in brackets, processor time. Ratios of medians, in turn."]
-    lines += [f"Stand-ins for NVIDIA's images; QEMU's user emulation from the host; {os.cpu_count()} cores."]
+    lines += [
+        f"Stand-ins for NVIDIA's images; QEMU's user emulation from the host; {os.cpu_count()} cores, on which one"
+    ]
+    lines += [f"of {FILES} equal files takes {(os.cpu_count() or 1) / FILES:.2f} of cold by itself."]
     return "\n".join(lines)
 
 

@@ -214,6 +214,29 @@ class Runner:
                         os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
 
+    @contextlib.contextmanager
+    def forward(self, command: Command, port: int) -> Iterator[int]:
+        """Serve ``port`` of this host's loopback, or a free one when it is taken, and give its number.
+
+        A connection becomes the standard input and output of a new run of ``command``, one after the other: who comes
+        meanwhile waits. What it says on standard error goes to ours. The run ends with its connection, all with the
+        block. Raises HostError when the program is not there.
+        """
+        self._show(f"+ {command}")
+        if shutil.which(command.argv[0]) is None:
+            raise _missing(command, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+        with _listen(port) as listener:
+            processes: list[subprocess.Popen[bytes]] = []
+            thread = threading.Thread(target=_serve_in_turn, args=(listener, command, processes), daemon=True)
+            thread.start()
+            try:
+                yield listener.getsockname()[1]
+            finally:
+                listener.shutdown(socket.SHUT_RDWR)
+                for process in processes:
+                    _end_group(process)
+                thread.join()
+
     def _start(
         self,
         command: Command,
@@ -289,6 +312,36 @@ def _serve(listener: socket.socket, command: Command, processes: list[subprocess
                     start_new_session=True,
                 )
             processes.append(process)
+
+
+def _listen(port: int) -> socket.socket:
+    """A listener on loopback, on another port when this one is taken."""
+    listener = socket.socket(socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError:
+        listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    return listener
+
+
+def _serve_in_turn(listener: socket.socket, command: Command, processes: list[subprocess.Popen[bytes]]) -> None:
+    """Run a program for each connection, one at a time, until the listener is shut."""
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                process = subprocess.Popen(
+                    command.argv,
+                    cwd=command.cwd,
+                    env=_environment(command),
+                    stdin=connection.fileno(),
+                    stdout=connection.fileno(),
+                    start_new_session=True,
+                )
+                processes[:] = [process]
+                process.wait()
 
 
 def _environment(command: Command) -> dict[str, str]:

@@ -16,6 +16,15 @@ dockerd docker.io
 iptables iptables
 ip iproute2
 pgrep procps
+qemu-system-aarch64 qemu-system-arm
+qemu-system-x86_64 qemu-system-x86
+qemu-img qemu-utils
+libvirtd libvirt-daemon
+virsh libvirt-clients
+xmllint libxml2-utils
+ignition-validate ignition
+7z p7zip-full
+mke2fs e2fsprogs
 skopeo skopeo
 umoci umoci
 docker-registry docker-registry
@@ -30,6 +39,7 @@ ccache ccache
 pkg-config pkg-config
 shellcheck shellcheck
 busybox busybox-static
+gdb-multiarch gdb-multiarch
 ${1:-}
 LIST
 [ -n "$missing" ] || exit 0

@@ -41,9 +41,7 @@ def run_demo(directory: Path, targets: tuple[str, ...], effects: Effects) -> Non
     console.out("next:")
     console.out(f"     change {project / 'vector_add.cu'} and run: jetsonx build {project}")
     console.out("     bring it to a Jetson on JetPack 7.2:")
-    image = results[0].out / "image"
-    console.out(f"     tar -C {image} -c . | ssh jetson@192.168.55.1 docker load")
-    console.out(f"     ssh jetson@192.168.55.1 docker run --rm --runtime nvidia {SAMPLE}:0.1.0 --self-test")
+    console.out(f"     jetsonx deploy -C {project} jetson@192.168.55.1")
 
 
 def _try_it(out: Path, runner: Runner) -> list[str]:

@@ -33,12 +33,15 @@ _COMMANDS = {
     "builder": "builder",
     "device": "device",
     "deploy": "deploy",
+    "vm": "vm",
     "status": "status",
     "logs": "logs",
     "history": "history",
     "rollback": "rollback",
     "stop": "stop",
     "shell": "shell",
+    "sync": "sync",
+    "debug": "debug",
     "explain": "explain",
 }
 _HELP = {
@@ -54,6 +57,7 @@ _HELP = {
     "diff": "Say what changed between two of them.",
     "binfmt": "Let this kernel start AArch64 programs: status, install, remove.",
     "builder": "Build on ARM machines: add, list and remove builder nodes.",
+    "vm": "Virtual Jetsons under QEMU, machines in containers, and engines behind a VM's wall.",
     "device": "Jetsons by name: add, list, probe, tidy up and remove them.",
     "deploy": "Bring the built image to devices, start it, and go back by itself if it fails.",
     "status": "Say which release of an app runs on a device, and how well.",
@@ -62,6 +66,8 @@ _HELP = {
     "rollback": "Go back to the release before, which still lies on the device.",
     "stop": "Stop an app on a device.",
     "shell": "Open a shell in an app's container on a device.",
+    "sync": "Put what was built anew into an app's running container.",
+    "debug": "Start an app's program on a device under gdbserver, for gdb here.",
     "doctor": "Say what this host can do, what it lacks, and what mends it.",
     "explain": "Say what is known about the failures in a log.",
 }

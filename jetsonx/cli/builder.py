@@ -20,7 +20,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("host", required=False, metavar="[USER@HOST]")
+@click.argument("host", required=False, metavar="[USER@HOST|vm:NAME]")
 @click.option("--kubernetes", is_flag=True, help="A builder in the cluster that kubectl uses, by buildx's driver.")
 @click.option("--remote", metavar="URL", help="A BuildKit that runs already, such as tcp://192.168.55.1:1234.")
 @click.option("--name", default="", help="Name of the builder.  [default: jetsonx-HOST]")
@@ -59,6 +59,7 @@ def add(
     jetsonx builder add ssh://jetson@orin.local:2222 --name orin
     jetsonx builder add arm@server --driver docker-container --name farm
     jetsonx builder add --remote tcp://buildkit.example:1234
+    jetsonx builder add vm:dev                        # of jetsonx vm
     jetsonx builder add --kubernetes --driver-opt namespace=ci
 
     ssh has to get in by itself: with a key, and with the machine's own key known. With the --name of a builder that has
@@ -66,11 +67,22 @@ def add(
     builder's name.
     """
     from jetsonx.engine.builder_change import add_node
-    from jetsonx.engine.node_plan import build_words, plan_device, plan_elsewhere
+    from jetsonx.engine.node_plan import build_words, plan_device, plan_elsewhere, plan_virtual
+    from jetsonx.vm.place import PREFIX, open_places
 
     if sum(map(bool, (host, kubernetes, remote is not None))) != 1:
         raise click.UsageError("give one of USER@HOST, --kubernetes and --remote URL")
-    if host:
+    if host and host.startswith(PREFIX):
+        places = open_places(os.environ)
+        places.check_running(host)
+        request = plan_virtual(
+            places.load(host)[0],
+            driver="docker" if driver == "docker" else "docker-container",
+            name=name,
+            platform=platform,
+            driver_opts=driver_opts,
+        )
+    elif host:
         request = plan_device(
             host,
             driver="docker" if driver == "docker" else "docker-container",

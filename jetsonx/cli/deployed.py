@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,8 +64,19 @@ def reach(obj: Context, device: str) -> Iterator[Place]:
         yield Place(name=name, address=address, link=link, state=probe_state(link))
 
 
-def carry_out(obj: Context, place: Place, request: Request, *, what: str) -> Outcome:
-    """Do it there, keep it in this host's history and raise DeviceError unless it was done."""
+def carry_out(
+    obj: Context,
+    place: Place,
+    request: Request,
+    *,
+    what: str,
+    check: Callable[..., None] | None = None,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """Do it there, keep it in this host's history and raise DeviceError unless it was done.
+
+    ``check`` says so in place of :func:`~jetsonx.deploy.report.check_outcome`; ``on_step`` is told where it is.
+    """
     from jetsonx.deploy import control
     from jetsonx.deploy.history import append_history, history_file
     from jetsonx.deploy.report import check_outcome
@@ -73,13 +84,14 @@ def carry_out(obj: Context, place: Place, request: Request, *, what: str) -> Out
     outcome = control.carry_out(
         place.link,
         request,
+        on_step=on_step,
         on_trouble=lambda error: obj.console.say(f"{error.message}; trying again, it goes on there by itself"),
     )
     if outcome.history:
         append_history(history_file(place.address, request.app, os.environ), outcome.history)
     if outcome.recovered:
         obj.console.warn(f"an operation that had been interrupted was recovered first: {outcome.recovered}")
-    check_outcome(outcome, what=what)
+    (check or check_outcome)(outcome, what=what)
     return outcome
 
 

@@ -73,10 +73,9 @@ def add(
     name with the same address is asked and kept anew, with the tags that are given then.
     """
     from jetsonx.device.registry import Named, check_free, check_name, open_registry
-    from jetsonx.rootfs.ssh import parse_machine_address
 
     registry = open_registry(os.environ)
-    place = parse_machine_address(address, what="a device")
+    place = registry.address(address)
     for word in (name, *tags):
         check_name(word)
     check_free(registry.load(), name, str(place))
@@ -130,7 +129,7 @@ def _reach(obj: Context, address: Address, accepted: tuple[str, ...], timeout_s:
 
 
 @command.command()
-@click.argument("device", metavar="NAME|USER@HOST")
+@click.argument("device", metavar="NAME|USER@HOST|vm:NAME")
 @options.as_json
 @_limit
 @click.pass_obj

@@ -24,9 +24,9 @@ class Board:
         self._height = 0
         self._drawn_s = 0.0
 
-    def row(self, name: str) -> Console:
-        """The console for what is done on one device."""
-        return _Row(self, name, self._console.verbosity, is_live=self._is_live)
+    def row(self, name: str, *, host: str = "") -> Console:
+        """The console for what is done on one device; what it is told of ``host`` by name needs no name there."""
+        return _Row(self, name, host, self._console.verbosity, is_live=self._is_live)
 
     def warn(self, name: str, text: str) -> None:
         """Warn of a device, also when only warnings are wanted."""
@@ -52,10 +52,11 @@ class Board:
 
 
 class _Row(Console):
-    def __init__(self, board: Board, name: str, verbosity: int, *, is_live: bool) -> None:
+    def __init__(self, board: Board, name: str, host: str, verbosity: int, *, is_live: bool) -> None:
         super().__init__(verbosity)
         self._board = board
         self._name = name
+        self._called = f"{host}: "
         self._is_live = is_live
 
     @property
@@ -65,11 +66,11 @@ class _Row(Console):
 
     def err(self, text: str) -> None:
         """Say it in the row."""
-        self._board.set(self._name, text)
+        self._board.set(self._name, text.removeprefix(self._called))
 
     def warn(self, text: str) -> None:
         """Warn in the row."""
-        self._board.warn(self._name, text)
+        self._board.warn(self._name, text.removeprefix(self._called))
 
     @contextmanager
     def bar(self, what: str, total: int, *, unit: str = "B", done: int = 0) -> Iterator[Bar]:

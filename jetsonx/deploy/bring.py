@@ -17,7 +17,7 @@ RECIPE_REASONS = ("mismatch", "missing-file", "damaged")
 # $1: the bundle; $2: the image's name; the rest: docker. In one line: the login shell may be a csh.
 _PLAIN = (
     'f="$HOME/$1"; r=$2; shift 2; "$@" load -i "$f" >/dev/null && rm -f "$f" && sync && '
-    '"$@" image inspect --format "{{.Id}} {{join .RootFS.Layers \\" \\"}}" "$r"'
+    '"$@" image inspect --format "{{.Id}}{{range .RootFS.Layers}} {{.}}{{end}}" "$r"'
 )
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from jetsonx.deploy.helper.archive import ARCHIVE_END, member_header, padding
+from jetsonx.deploy.helper.archive import ARCHIVE_END
 from jetsonx.deploy.helper.recipe import BLOCK, MAGIC
 from jetsonx.deploy.hybrid import Documents, blob, gzipped, plain, render_documents
 from jetsonx.deploy.image import LocalImage, LocalLayer, digest_of
@@ -35,12 +35,12 @@ from jetsonx.deploy.transfer import (
     find_need,
     is_possible,
 )
+from jetsonx.deploy.whole import packed, write_member
 from jetsonx.errors import ConfigError
 
 _VERSION = 1  # raise it when other bytes are made of the same images
 _STEP = 1 << 20
 _BUNDLES_MAX = 12
-_GZIP = 31  # zlib's window bits for a gzip container; its header has no name and time 0
 # xz's presets by the bytes to be compressed: the tighter ones take seconds for each 10 MB.
 _PRESETS = ((16 << 20, 6), (96 << 20, 2), (1 << 62, 0))
 
@@ -103,7 +103,7 @@ def prepare(image: LocalImage, name: str, device: Receiver, kept: Kept, method: 
     recipe = None
     if old is not None and is_possible(need, device, method, {old.id}):
         with contextlib.suppress(ConfigError):  # what is kept is damaged: whole layers serve
-            recipe = maker.recipe(need, old)
+            recipe = maker.recipe(need, old, "xz" if device.has_lzma else "zlib")
             prices["recipe"] = recipe.size_bytes
     chosen, why = choose_method(need, {} if need.there else prices, device, method)
     bundle = None
@@ -139,9 +139,11 @@ class _Maker:
         stored = [layer for layer in self._image.layers if layer.diff_id in need.sent]
         return len(self._image.config) + sum(layer.size_bytes for layer in stored)
 
-    def recipe(self, need: Need, old: LocalImage) -> Bundle:
+    def recipe(self, need: Need, old: LocalImage, compression: str) -> Bundle:
         """The recipe that makes the layers of ``need`` from ``old``."""
-        return self._find_or_make(["recipe", old.id, *self._what(need)], lambda out: self._recipe(out, need, old))
+        return self._find_or_make(
+            ["recipe", compression, old.id, *self._what(need)], lambda out: self._recipe(out, need, old, compression)
+        )
 
     def whole(self, need: Need) -> Bundle:
         """An archive with the layers of ``need``, compressed."""
@@ -179,7 +181,9 @@ class _Maker:
 
     # ---- recipes -------------------------------------------------------------------------------------------------
 
-    def _recipe(self, out: IO[bytes], need: Need, old: LocalImage) -> tuple[int, bytes, dict[str, Descriptor]]:
+    def _recipe(
+        self, out: IO[bytes], need: Need, old: LocalImage, compression: str
+    ) -> tuple[int, bytes, dict[str, Descriptor]]:
         with contextlib.ExitStack() as stack:
             scratch = stack.enter_context(self._kept.cache.scratch())
             sent = [layer for layer in self._image.layers if layer.diff_id in need.sent]
@@ -198,7 +202,7 @@ class _Maker:
             for name, data in documents.last:
                 members.append((name, len(data), hashlib.sha256(data).hexdigest()))
                 writer.document(data)
-            header = {"format": 1, "compression": "xz", "members": members}
+            header = {"format": 1, "compression": compression, "members": members}
             write_recipe(out, header, writer.sources(), body)
         return _total(size for _, size, _ in members), documents.manifest, blobs | dict(need.held)
 
@@ -232,65 +236,28 @@ class _Maker:
     def _whole(self, out: IO[bytes], need: Need) -> tuple[int, bytes, dict[str, Descriptor]]:
         with self._kept.cache.scratch() as scratch:
             sent = {layer.diff_id: layer for layer in self._image.layers if layer.diff_id in need.sent}
-            packed = {diff_id: _packed(layer, scratch) for diff_id, layer in sent.items()}
-            blobs = {diff_id: gzipped(layer.digest, layer.size_bytes) for diff_id, layer in packed.items()}
+            ready = {diff_id: packed(layer, scratch) for diff_id, layer in sent.items()}
+            blobs = {diff_id: gzipped(layer.digest, layer.size_bytes) for diff_id, layer in ready.items()}
             documents = self._documents(blobs | dict(need.held))
             total = 0
             for name, data in documents.first:
-                total += _write_member(out, name, len(data), iter((data,)))
-            for layer in packed.values():
-                total += _write_member(out, blob(layer.digest), layer.size_bytes, layer.stored())
+                total += write_member(out, name, len(data), iter((data,)))
+            for layer in ready.values():
+                total += write_member(out, blob(layer.digest), layer.size_bytes, layer.stored())
             for name, data in documents.last:
-                total += _write_member(out, name, len(data), iter((data,)))
+                total += write_member(out, name, len(data), iter((data,)))
             out.write(ARCHIVE_END)
         return total + len(ARCHIVE_END), documents.manifest, blobs | dict(need.held)
 
 
-def _write_member(out: IO[bytes], name: str, size: int, pieces: Iterator[bytes]) -> int:
-    out.write(member_header(name, size))
-    done = 0
-    for piece in pieces:
-        done += len(piece)
-        out.write(piece)
-    if done != size:
-        raise ConfigError(f"the image's {name} is cut off", hint="build the image again")
-    out.write(padding(size))
-    return BLOCK + size + len(padding(size))
-
-
-def _packed(layer: LocalLayer, scratch: Path) -> LocalLayer:
-    """The layer as gzip: what every engine reads inside an archive."""
-    if layer.compression == "gzip":
-        return layer
-    path = scratch / layer.diff_id[7:]
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for block in _compressed(layer):
-            digest.update(block)
-            file.write(block)
-    return LocalLayer(
-        diff_id=layer.diff_id,
-        digest=f"sha256:{digest.hexdigest()}",
-        size_bytes=path.stat().st_size,
-        compression="gzip",
-        path=path,
-    )
-
-
-def _compressed(layer: LocalLayer) -> Iterator[bytes]:
-    packer = zlib.compressobj(6, wbits=_GZIP)
-    for block in layer.stored() if layer.compression == "none" else layer.blocks():
-        yield packer.compress(block)
-    yield packer.flush()
-
-
-def write_recipe(out: IO[bytes], header: object, sources: bytes, body: IO[bytes]) -> None:
+def write_recipe(out: IO[bytes], header: Mapping[str, object], sources: bytes, body: IO[bytes]) -> None:
     """Write a recipe of what a RecipeWriter made; ``body`` is at its end."""
     described = json.dumps(header, separators=(",", ":")).encode()
     out.write(MAGIC + len(described).to_bytes(4, "big") + hashlib.sha256(described).digest() + described)
     size = body.tell() + len(sources)
     preset = next(preset for limit, preset in _PRESETS if size <= limit)
-    packer = lzma.LZMACompressor(preset=preset)
+    is_xz = header["compression"] == "xz"
+    packer: Any = lzma.LZMACompressor(preset=preset) if is_xz else zlib.compressobj(9)
     out.write(packer.compress(sources))
     body.seek(0)
     while block := body.read(_STEP):

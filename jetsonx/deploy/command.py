@@ -107,7 +107,7 @@ def deploy(order: Order, effects: Effects, environ: Mapping[str, str]) -> tuple[
                 name,
                 address,
                 stack.enter_context(open_link(address, runner=effects.runner, environ=environ)),
-                board.row(name or str(address)) if board else effects.console,
+                board.row(name or str(address), host=address.host) if board else effects.console,
                 is_alone=board is None,
             )
             for name, address in places

@@ -142,7 +142,7 @@ tell() { # $1: outcome; the result, for whoever asks
     if [ -e "$run/earlier" ]; then sed 's/^/history=/' "$run/earlier"; fi
     if [ -n "$history" ]; then printf 'history=%s\n' "$history"; fi
     if [ -e "$run/more" ]; then cat "$run/more"; fi
-    case $1 in rolled-back | failed) if [ -e "$run/log" ]; then sed 's/^/log=/' "$run/log"; fi ;; esac
+    case $1:$kind in rolled-back:* | failed:* | ok:sync) if [ -e "$run/log" ]; then sed 's/^/log=/' "$run/log"; fi ;; esac
     if [ -s "$said" ]; then tail -c 4096 "$said" | tail -n 10 | sed 's/^/said=/'; fi
     printf 'end=whole\n'
   } | put "$run/outcome"

@@ -14,13 +14,13 @@ from datetime import datetime, timezone
 
 from jetsonx.deploy.ask import ask, read_script
 from jetsonx.deploy.outcome import Outcome, parse_outcome, read_fields
-from jetsonx.deploy.request import Kind, Request, render_request
+from jetsonx.deploy.request import Debugger, Files, Kind, Request, render_request
 from jetsonx.deploy.values import Release
 from jetsonx.device.link import Link
 from jetsonx.errors import DeviceError
 from jetsonx.rootfs.ssh import UnreachableError
 
-_PARTS = ("common.sh", "health.sh", "switch.sh", "tidy.sh")
+_PARTS = ("common.sh", "health.sh", "switch.sh", "sync.sh", "debug.sh", "tidy.sh")
 _MOST_BYTES = 1 << 18
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
 _PATIENCE_S = 900.0
@@ -60,6 +60,8 @@ def make_request(
     expected: str = "",
     about: Mapping[str, str] | None = None,
     is_dry_run: bool = False,
+    files: Files | None = None,
+    debugger: Debugger | None = None,
 ) -> Request:
     """A new operation of this user, now. ``about``: what a rollback's line of the histories says of its release."""
     op, who = secrets.token_hex(8), f"{getpass.getuser()}@{os.uname().nodename}"
@@ -77,6 +79,8 @@ def make_request(
         entry=entry if kind in ("switch", "rollback") else None,
         expected=expected,
         is_dry_run=is_dry_run,
+        files=files,
+        debugger=debugger,
     )
 
 

@@ -34,6 +34,13 @@ def find_matches(old: ReadAt, old_size: int, new: ReadAt, new_size: int) -> Iter
     while old_size // block > _BLOCKS_MAX:
         block *= 2
     start = _common(old, 0, old_size, new, 0, new_size)
+    rest = min(old_size, new_size) - start
+    end = _common_back(old, old_size, new, new_size, rest)
+    if rest - end <= block and end >= block:  # changed in one place, as a compiled module whose source was touched
+        if start:
+            yield Match(0, 0, start)
+        yield Match(new_size - end, old_size - end, end)
+        return
     if start >= min(block, new_size):
         yield Match(0, 0, start)
     else:
@@ -124,7 +131,7 @@ class _Search:
         return Match(new - back, old - back, length + back)
 
 
-@functools.lru_cache(maxsize=4)  # many small files, and a million powers for each
+@functools.cache  # a layer has thousands of changed files
 def _powers(base: int, count: int) -> Any:
     import numpy as np
 
@@ -161,11 +168,12 @@ def _same(left: bytes, right: bytes) -> int:
 
 def _common_back(old: ReadAt, old_at: int, new: ReadAt, new_at: int, limit: int) -> int:
     """How many bytes before both places are the same, at most ``limit``."""
-    done = 0
+    done, step = 0, 256
     while done < limit:
-        count = min(256, limit - done)
+        count = min(step, limit - done)
         left, right = old(old_at - done - count, count)[::-1], new(new_at - done - count, count)[::-1]
         if left != right:
             return done + _same(left, right)
         done += count
+        step = min(step * 4, _STEP)
     return done

@@ -54,8 +54,12 @@ def render_status(app: AppState, state: DeviceState, *, title: str) -> Iterator[
         yield f"  image     {current.labels.get(REFERENCE_LABEL, '')} {current.image_id[:19]}"
         yield f"  since     {since(app, _release(current)) or 'not known'}"
         yield f"  state     {_condition(current)}"
+        if current.id in app.modified:
+            yield f"  modified  {app.modified[current.id]}, by jetsonx sync: it differs from its release"
         if current.ports:
             yield f"  ports     {', '.join(current.ports)}"
+    if app.debugged:
+        yield f"  debugged  a container with gdbserver stands in for it: {app.debugged.state}"
     if app.previous:
         yield f"  previous  {_release(app.previous)}; jetsonx rollback goes back to it"
     if app.older:
@@ -116,6 +120,7 @@ def _container_json(app: AppState, container: RemoteContainer | None) -> dict[st
         "reference": container.labels.get(REFERENCE_LABEL),
         "image": container.image_id,
         "since": since(app, _release(container)) or None,
+        "modified": app.modified.get(container.id),
         "state": container.state,
         "health": container.health or None,
         "restarts": container.restarts,

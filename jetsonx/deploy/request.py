@@ -17,11 +17,11 @@ from typing import Literal
 from jetsonx.deploy.values import Release
 from jetsonx.errors import ConfigError
 
-Kind = Literal["switch", "rollback", "stop", "prune", "recover"]
+Kind = Literal["switch", "rollback", "stop", "prune", "recover", "sync", "debug"]
 
 _APP = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _MOST_CHARACTERS = 63
-_OURS = (".next", ".prev")
+_OURS = (".next", ".prev", ".debug")
 _OP = re.compile(r"[0-9a-f]{16}")
 _RELEASE = re.compile(r"[0-9a-f]{6,64}")
 _IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
@@ -32,12 +32,35 @@ _URL = re.compile(r"https?://[!-~]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """What a sync brings: ``archive`` is the sha256 of the tar in the staging directory, whose members are named from
+    the root. ``contents`` are the files of the app's directory ``folder`` after it, by name, with their sha256.
+    """
+
+    archive: str
+    folder: str
+    contents: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Debugger:
+    """How a program is started under gdbserver: ``tools`` names the directory of it on the device, ``loader`` is the
+    container's first word and ``words`` follow it, the program's own among them.
+    """
+
+    tools: str
+    loader: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One operation on an app of a device.
 
     ``op`` names it, sixteen hexadecimal digits that no other has: sent twice, it is done once. ``who`` and ``when``
     (this host's time) are for people who find the lock held, and for histories. ``release`` is what to switch to;
-    ``entry`` the operation in histories, without how it ended; ``expected`` is the container that a rollback goes to.
+    ``entry`` the operation in histories, without how it ended; ``expected`` is the container that a rollback goes to,
+    or that a sync or a debugger works on.
     """
 
     kind: Kind
@@ -49,6 +72,8 @@ class Request:
     entry: Mapping[str, str] | None = None
     expected: str = ""
     is_dry_run: bool = False
+    files: Files | None = None
+    debugger: Debugger | None = None
 
 
 def is_app(name: str) -> bool:
@@ -67,7 +92,7 @@ def check_app(app: str) -> None:
         raise ConfigError(
             f"{app!r} cannot be the name of an app on a device",
             hint="two to 63 lower-case letters, digits, and dots, dashes or underscores between them; "
-            "names that end with .next or .prev are taken",
+            "names that end with .next, .prev or .debug are taken",
         )
 
 
@@ -110,6 +135,13 @@ def render_request(request: Request) -> str:
         "release_text": "",
     }
     secrets: Mapping[str, bytes] = {}
+    functions = ""
+    if request.files is not None:
+        values |= {"archive": request.files.archive, "folder": request.files.folder}
+        values["contents"] = "".join(f"file={digest} {name}\n" for name, digest in request.files.contents.items())
+    if request.debugger is not None:
+        values |= {"tools": request.debugger.tools, "loader": request.debugger.loader}
+        functions = _function("with_program", request.debugger.words)
     if request.release is not None:
         check_release(request.release)
         values["release_text"] = render_release(request.release)
@@ -118,7 +150,8 @@ def render_request(request: Request) -> str:
         secrets = request.release.secrets
     puts = [f"put_secret {_quote(name)} {base64.b64encode(data).decode()}" for name, data in sorted(secrets.items())]
     body = " &&\n".join(puts) or ":"
-    return "".join(f"{name}={_quote(value)}\n" for name, value in values.items()) + f"put_secrets() {{\n{body}\n}}\n"
+    assigned = "".join(f"{name}={_quote(value)}\n" for name, value in values.items())
+    return f"{assigned}{functions}put_secrets() {{\n{body}\n}}\n"
 
 
 def render_release(release: Release) -> str:

@@ -10,12 +10,11 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from jetsonx.catalog import Catalog
 from jetsonx.console import Console, amount
 from jetsonx.deploy.ask import probe_state
-from jetsonx.deploy.bring import RecipeFailedError, load_bundle
-from jetsonx.deploy.bundle import Prepared, prepare
 from jetsonx.deploy.checking import Checks
 from jetsonx.deploy.kept import Kept
 from jetsonx.deploy.options import choose_gpu, plan_release, published
@@ -23,20 +22,22 @@ from jetsonx.deploy.order import Order
 from jetsonx.deploy.pace import Backoff
 from jetsonx.deploy.plan import DevicePlan, Transfer
 from jetsonx.deploy.preflight import Load, Subject, failures, judge_load, judge_subject
-from jetsonx.deploy.sending import Parcel
 from jetsonx.deploy.sources import Built, Sources, choose_image
 from jetsonx.deploy.state import RELEASE_LABEL, AppState, DeviceState
 from jetsonx.deploy.transfer import Method, Receiver
-from jetsonx.deploy.upload import upload
 from jetsonx.deploy.values import Release
 from jetsonx.device.identify import Identity, identify
 from jetsonx.device.judge import has_usable_python
 from jetsonx.device.link import Link
 from jetsonx.device.probe import probe_device
+from jetsonx.device.registry import open_registry
 from jetsonx.device.values import Device
 from jetsonx.errors import DeviceError
 from jetsonx.rootfs.ssh import UnreachableError
 from jetsonx.runner import Runner
+
+if TYPE_CHECKING:  # what makes, sends and loads is imported when there is something to send
+    from jetsonx.deploy.bundle import Prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +82,14 @@ class Ready:
 
 
 def reach(name: str, link: Link, shop: Shop) -> Reached:
-    """Ask the device what it is and what it has, at once. Raises DeviceError."""
+    """Ask the device what it is and what it has, at once; `device list` then knows it, too. Raises DeviceError."""
     options = link.options()
     with ThreadPoolExecutor(max_workers=1) as pool:
         asked = pool.submit(probe_state, link)
         answer = probe_device(link.address, runner=shop.runner, environ=shop.environ, options=options)
         state = asked.result()
+    if name:
+        open_registry(shop.environ).remember(name, answer.said, answer.asked_s)
     device = answer.device
     return Reached(name=name, link=link, device=device, identity=identify(device, shop.catalog), state=state)
 
@@ -127,6 +130,8 @@ def make_ready(there: Reached, shop: Shop, *, method: Method | None = None) -> R
     checks = judge_subject(subject, shop.catalog)
     if failures(checks):
         return Ready(plan=replace(plan, checks=checks), built=built, prepared=None)
+    from jetsonx.deploy.bundle import prepare
+
     with shop.encoding:  # of several devices with the same old image, the first makes the bundle
         prepared = prepare(built.image, release.reference, _receiver(there), shop.kept, method or order.method)
     transfer = _transfer(prepared)
@@ -140,6 +145,8 @@ def bring(ready: Ready, there: Reached, shop: Shop, console: Console, pause: Cal
 
     ``pause`` waits for so many seconds. Raises DeviceError.
     """
+    from jetsonx.deploy.bring import RecipeFailedError
+
     backoff = Backoff()
     while True:
         try:
@@ -163,6 +170,10 @@ def _bring_once(ready: Ready, there: Reached, shop: Shop, console: Console, paus
         raise DeviceError(f"{link.address.host}: what it was asked about changed meanwhile", hint="run the same again")
     if prepared.bundle is None:
         return _tagged(prepared.plan.there, release, there)
+    from jetsonx.deploy.bring import load_bundle
+    from jetsonx.deploy.sending import Parcel
+    from jetsonx.deploy.upload import upload
+
     bundle, has_python = prepared.bundle, has_usable_python(there.device)
     upload(
         Parcel(path=bundle.path, sha256=bundle.sha256, size=bundle.size_bytes),

@@ -19,6 +19,7 @@ REFERENCE_LABEL = "dev.jetsonx.reference"
 _ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
 _PORT = re.compile(r"[0-9]{1,5}")
 _NUMBER = re.compile(r"[0-9]{1,15}")
+_OF_APPS = ("journal", "holder", "history", "modified", "failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,9 @@ class Unfinished:
 class AppState:
     """An app of a device. ``current`` and ``previous`` are its containers, ``older`` those that wait to be pruned.
 
-    ``history`` are its last operations, the oldest first; ``failed`` is the release whose log was kept.
+    ``history`` are its last operations, the oldest first; ``failed`` is the release whose log was kept. ``modified``
+    are containers that `jetsonx sync` put files into, by ID: when, and by whom. ``debugged`` is the container that
+    stands in for it while it is debugged.
     """
 
     name: str
@@ -54,6 +57,8 @@ class AppState:
     holder: Holder | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     failed: str = ""
+    modified: Mapping[str, str] = field(default_factory=dict)
+    debugged: RemoteContainer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +86,7 @@ class _Lines:
     holder: dict[str, str] = field(default_factory=dict)
     history: list[Mapping[str, Any]] = field(default_factory=list)
     failed: str = ""
+    modified: dict[str, str] = field(default_factory=dict)
 
 
 def parse_state(text: str) -> DeviceState | None:
@@ -104,13 +110,8 @@ def parse_state(text: str) -> DeviceState | None:
             size, _, file = value.partition(" ")
             if _NUMBER.fullmatch(size):
                 staged[file] = int(size)
-        elif name in ("journal", "holder"):
-            key, _, item = value.partition("=")
-            getattr(lines, name)[key] = item
-        elif name == "history":
-            lines.history.extend(parse_history(value))
-        elif name == "failed":
-            lines.failed = value.rpartition(".")[0]
+        elif name in _OF_APPS:
+            _take(lines, name, value)
         else:
             facts[name] = value.strip()
     if facts.get("end") != "whole":
@@ -127,6 +128,20 @@ def parse_state(text: str) -> DeviceState | None:
     )
 
 
+def _take(lines: _Lines, name: str, value: str) -> None:
+    if name in ("journal", "holder"):
+        key, _, item = value.partition("=")
+        getattr(lines, name)[key] = item
+    elif name == "history":
+        lines.history.extend(parse_history(value))
+    elif name == "modified":
+        container, _, what = value.partition(" ")
+        if what.strip():
+            lines.modified[container] = what.strip()
+    else:
+        lines.failed = value.rpartition(".")[0]
+
+
 def parse_history(text: str) -> Iterator[Mapping[str, Any]]:
     """The operations in lines of a history; one that a power cut spoilt is passed over."""
     for line in text.splitlines():
@@ -138,11 +153,12 @@ def parse_history(text: str) -> Iterator[Mapping[str, Any]]:
 def _app(name: str, lines: _Lines, containers: list[RemoteContainer]) -> AppState:
     own = {each.name: each for each in containers if each.labels.get(APP_LABEL) == name}
     journal, holder = lines.journal, lines.holder
+    named = (name, f"{name}.prev", f"{name}.debug")
     return AppState(
         name=name,
         current=own.get(name),
         previous=own.get(f"{name}.prev"),
-        older=tuple(each for key, each in sorted(own.items()) if key not in (name, f"{name}.prev")),
+        older=tuple(each for key, each in sorted(own.items()) if key not in named),
         unfinished=Unfinished(op=journal.get("op", ""), kind=journal.get("kind", ""), step=journal["step"])
         if "step" in journal
         else None,
@@ -151,6 +167,8 @@ def _app(name: str, lines: _Lines, containers: list[RemoteContainer]) -> AppStat
         else None,
         history=tuple(lines.history),
         failed=lines.failed,
+        modified=lines.modified,
+        debugged=own.get(f"{name}.debug"),
     )
 
 

@@ -15,6 +15,9 @@ tell_app() { # $1: its directory
   tell_lines journal "$1/journal"
   tell_holder "$1/holder"
   tail -n 50 "$1/history.jsonl" 2>/dev/null | head -c 65536 | sed 's/^/history=/'
+  for file in "$1/contents"/*; do
+    if [ -f "$file" ]; then say modified "${file##*/} $(sed -n 's/^modified=//p' "$file")"; fi
+  done
   if [ -e "$1/failed" ]; then say failed "$(sed -n 1p "$1/failed")"; fi
 }
 tell_engine() { # "$@": the words that start docker

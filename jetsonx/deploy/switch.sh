@@ -4,9 +4,13 @@
 # and the start of the new one there is nothing else to do.
 find_new() { # what this operation made; of an operation that makes nothing, what its journal says
   [ "$kind" = switch ] || { exists "$new" && return; }
-  unanswered=0
-  until new=$(dk ps --all --quiet --no-trunc --filter "label=dev.jetsonx.op=$op" 2>>"$said"); do ask_again; done
+  find_made
+  new=$made
   [ -n "$new" ]
+}
+find_made() { # the container that this operation made, if any
+  unanswered=0
+  until made=$(dk ps --all --quiet --no-trunc --filter "label=dev.jetsonx.op=$op" 2>>"$said"); do ask_again; done
 }
 load_release() { # $1: a directory of an earlier release, with how it is started and judged
   case $1 in '' | */* | .*) return 1 ;; esac
@@ -24,14 +28,19 @@ put_release() { # secrets can be read by whoever the container's program runs as
 }
 create_new() {
   find_new && return
+  create_container && find_new
+}
+create_container() { # of the release that was loaded
   # shellcheck disable=SC2154 # of the release
-  set -- --name "$app.next" --restart "$restart" --stop-timeout "$stop_timeout" --label "dev.jetsonx.app=$app" \
-    --label "dev.jetsonx.release=$release" --label "dev.jetsonx.reference=$reference" --label "dev.jetsonx.op=$op" \
-    --label "dev.jetsonx.directory=$dir"
+  with_secrets with_words dk create --name "$app.next" --restart "$restart" --stop-timeout "$stop_timeout" \
+    --label "dev.jetsonx.app=$app" --label "dev.jetsonx.release=$release" --label "dev.jetsonx.reference=$reference" \
+    --label "dev.jetsonx.op=$op" --label "dev.jetsonx.directory=$dir" >/dev/null 2>>"$said"
+}
+with_secrets() { # "$@": a command, which gets mounts of the release's secrets as further words
   for file in "$home/releases/$dir/secrets"/*; do
     if [ -e "$file" ]; then set -- "$@" --mount "type=bind,\"source=$file\",target=/run/secrets/${file##*/},readonly"; fi
   done
-  with_words dk create "$@" >/dev/null 2>>"$said" && find_new
+  "$@"
 }
 rename_all() { # the one before the last makes room for the last
   if exists "$older" && exists "$old"; then named "$older" "$app.old.$op" || return 1; fi
@@ -96,7 +105,21 @@ roll_back() {
   dir=$(field "$new" '{{index .Config.Labels "dev.jetsonx.directory"}}')
   load_release "$dir" || refuse "what the earlier release is made of is not known any more: $home/releases/$dir"
   blue_green=0
+  if is_modified "$new"; then
+    mark clean
+    attempt make_clean || undo
+  fi
   go_on
+}
+make_clean() { # files were put into the earlier release's container: what was deployed takes its place
+  find_made
+  if [ -z "$made" ]; then
+    create_container || return 1
+    find_made
+  fi
+  if [ "$made" != "$new" ] && exists "$new"; then dk rm --force --volumes "$new" >/dev/null 2>>"$said" || return 1; fi
+  new=$made
+  named "$new" "$app.prev"
 }
 go_on() {
   if [ "$blue_green" = 1 ]; then
@@ -180,8 +203,13 @@ recover() { # as far as the journal of an operation says it came, forwards or ba
   nested=1
   run=$state/runs/$op said=$state/runs/$op/said history=''
   mkdir -p "$run"
+  case $kind in
+    sync) put_files ;;
+    debug) end_debug ;;
+  esac
   if load_release "$dir"; then
     case $step in
+      clean) attempt make_clean || leave ;;
       healthy) if find_new; then settle; fi ;;
       stop | start | gate)
         if find_new && is_running "$new"; then

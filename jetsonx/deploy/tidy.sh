@@ -34,6 +34,10 @@ prune_releases() { # $1: how many earlier ones stay
     [ -d "$place" ] || continue
     if ! grep -qxF -- "${place##*/}" "$run/directories"; then rm -rf "$place"; fi
   done
+  for file in "$home/contents"/*; do
+    if [ -e "$file" ] && ! exists "${file##*/}"; then rm -f "$file"; fi
+  done
+  rmdir "$home/contents" 2>/dev/null
   for place in "$state/runs"/*; do
     if [ "$place" != "$run" ] && [ -e "$place/result" ] && [ "$(cat "$place/app" 2>/dev/null)" = "$app" ]; then rm -rf "$place"; fi
   done
@@ -98,6 +102,8 @@ jetsonx_main() {
     rollback) roll_back ;;
     stop) stop_app ;;
     prune) prune_all ;;
+    sync) sync_files ;;
+    debug) debug_release ;;
     recover) ;; # it was first
   esac
   end ok

@@ -43,11 +43,12 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receiver:
-    """A device as a receiver of images."""
+    """A device as a receiver of images. ``has_lzma``: its python3 does, as Debian's and Ubuntu's do."""
 
     images: tuple[RemoteImage, ...] = ()
     is_containerd: bool = False
     has_python: bool = True
+    has_lzma: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ def parse_device(said: Mapping[str, str], *, asked_s: float) -> Device:
         system=said.get("system", ""),
         model=said.get("model", ""),
         compatible=_words(said, "compatible"),
+        virtual=said.get("virtual", "").partition("@")[0],
         l4t=l4t,
         l4t_source=source,
         jetpack=packages.get("nvidia-jetpack", ""),

@@ -11,7 +11,7 @@ from jetsonx.device.probe import Answer, probe_all
 from jetsonx.device.registry import Named, Registry
 from jetsonx.device.render import Row
 from jetsonx.errors import JetsonxError
-from jetsonx.rootfs.ssh import parse_machine_address
+from jetsonx.rootfs.ssh import Address
 from jetsonx.runner import Runner
 
 
@@ -23,10 +23,12 @@ def known_rows(registry: Registry) -> tuple[Row, ...]:
 def ask_rows(registry: Registry, *, runner: Runner, environ: Mapping[str, str], limit_s: float) -> tuple[Row, ...]:
     """Ask all at once and keep what they say; those that do not answer within ``limit_s`` have a trouble."""
     devices = tuple(registry.load().values())
-    addresses = [parse_machine_address(device.address, what="a device") for device in devices]
-    answers = probe_all(addresses, runner=runner, environ=environ, limit_s=limit_s)
+    addresses = [_address(registry, device) for device in devices]
+    there = [address for address in addresses if isinstance(address, Address)]
+    answers = iter(probe_all(there, runner=runner, environ=environ, limit_s=limit_s))
     rows = []
-    for device, answer in zip(devices, answers, strict=True):
+    for device, address in zip(devices, addresses, strict=True):
+        answer = next(answers) if isinstance(address, Address) else address
         if isinstance(answer, JetsonxError):
             rows.append(replace(_row(device), answered=False, trouble=_in_short(answer)))
             continue
@@ -34,6 +36,14 @@ def ask_rows(registry: Registry, *, runner: Runner, environ: Mapping[str, str], 
         said = replace(device, said=answer.said, asked_s=answer.asked_s)
         rows.append(replace(_row(said), answered=True))
     return tuple(rows)
+
+
+def _address(registry: Registry, device: Named) -> Address | JetsonxError:
+    """Where it is; the error for a virtual machine that was removed."""
+    try:
+        return registry.address(device.address)
+    except JetsonxError as error:
+        return error
 
 
 def _row(device: Named) -> Row:

@@ -37,9 +37,9 @@ class Identity:
 
 
 def identify(device: Device, catalog: Catalog) -> Identity:
-    """Find the module by the device tree, and the target by the release that the device says it runs."""
+    """Find the module, by the device tree or a virtual machine's own word, and the target, by the release it runs."""
     modules = tuple(catalog.modules.values())
-    module = _module(device, modules)
+    module = _module(device, modules) or catalog.modules.get(device.virtual)
     if module is None:
         socs = {name for name in device.compatible if _SOC.fullmatch(name)}
         siblings = tuple(each for each in modules if socs & set(each.detect_compatible))

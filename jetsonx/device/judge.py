@@ -80,6 +80,9 @@ def assess(device: Device, catalog: Catalog) -> Assessment:
 def _judge_module(device: Device, identity: Identity) -> Finding:
     named = f"{device.model}: " if device.model else ""
     sms = ", ".join(f"sm_{sm}" for sm in identity.sms)
+    if identity.module is not None and device.virtual:
+        found = f"a virtual machine that stands for {identity.module.name} ({identity.module.id}), {sms}; it has no GPU"
+        return Finding(status="ok", found=found)
     if identity.module is not None:
         return Finding(status="ok", found=f"{named}{identity.module.name} ({identity.module.id}), {sms}")
     if identity.siblings:
@@ -112,6 +115,8 @@ def _judge_processor(device: Device) -> Finding:
 
 
 def _judge_cuda(device: Device, identity: Identity) -> Finding | None:
+    if device.virtual:
+        return Finding(status="warn", found="no driver: CUDA programs start, and find no GPU")
     driver = identity.target.driver if identity.target else None
     there = [f"toolkit {device.cuda}"] if device.cuda else []
     there += [f"{name} {version}" for name, version in device.cuda_compat]
@@ -174,6 +179,8 @@ def _judge_store(device: Device) -> Finding | None:
 
 def _judge_runtime(device: Device) -> Finding | None:
     docker = device.docker
+    if device.virtual:
+        return Finding(status="ok", found="no GPU to hand to containers: a virtual machine")
     toolkit = f"NVIDIA container toolkit {device.toolkit}" if device.toolkit else ""
     specs = f"CDI: {', '.join(device.cdi_specs)}" if device.cdi_specs else ""
     extra = tuple(filter(None, (toolkit, specs)))

@@ -38,6 +38,7 @@ tell() {
   say model "$(tr -d '\0' 2>/dev/null <"$base/proc/device-tree/model")"
   say compatible "$(tr '\0' ' ' 2>/dev/null <"$base/proc/device-tree/compatible")"
   say release "$(head -n 1 "$base/etc/nv_tegra_release" 2>/dev/null)"
+  say virtual "$(head -n 1 "$base/etc/jetsonx-vm" 2>/dev/null)"
   # shellcheck disable=SC2016 # dpkg-query's own fields
   say packages "$(dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}|' nvidia-l4t-core nvidia-jetpack \
     'cuda-compat-*' nvidia-container-toolkit 2>/dev/null)"

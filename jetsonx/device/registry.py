@@ -19,6 +19,7 @@ from typing import Any
 from jetsonx.errors import ConfigError
 from jetsonx.net.mirrors import config_file
 from jetsonx.rootfs.ssh import Address, parse_machine_address
+from jetsonx.vm.place import PREFIX, Places, open_places
 
 SCHEMA = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -49,9 +50,13 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The file of named devices at ``path``. Every change is one rename; two at once wait for each other."""
+    """The file of named devices at ``path``. Every change is one rename; two at once wait for each other.
+
+    ``places`` holds the virtual machines, which are devices by the name ``vm:NAME``; None for none.
+    """
 
     path: Path
+    places: Places | None = None
 
     def load(self) -> dict[str, Named]:
         """All devices by name, sorted. Raises ConfigError, with the place, for a file that is none of ours."""
@@ -64,10 +69,21 @@ class Registry:
         return parse_devices(text, where=str(self.path))
 
     def find(self, text: str) -> tuple[str, Address]:
-        """The name, "" for none, and the address that a user's ``NAME|ADDRESS`` means. Raises ConfigError."""
-        if known := self.load().get(text):
-            return known.name, parse_machine_address(known.address, what="a device")
-        return "", parse_machine_address(text, what="a device")
+        """The name, "" for none, and the address that a user's ``NAME|ADDRESS`` means.
+
+        Raises ConfigError for what is neither, DeviceError for a virtual machine that does not run.
+        """
+        known = self.load().get(text)
+        address = self.address(known.address if known else text)
+        if self.places and address.host.startswith(PREFIX):
+            self.places.check_running(address.host)
+        return known.name if known else "", address
+
+    def address(self, text: str) -> Address:
+        """Where ssh finds the device at ``ADDRESS``, or the virtual machine ``vm:NAME``. Raises ConfigError."""
+        if self.places and text.startswith(PREFIX):
+            return self.places.load(text)[0].address
+        return parse_machine_address(text, what="a device")
 
     def select(self, words: Sequence[str]) -> tuple[tuple[str, Address], ...]:
         """The devices that ``NAME|TAG|ADDRESS|all`` mean, each once, in that order; the name is "" where there is none.
@@ -134,7 +150,7 @@ class Registry:
 
 def open_registry(environ: Mapping[str, str]) -> Registry:
     """The user's own. ``JETSONX_CONFIG`` moves it along with the configuration file."""
-    return Registry(config_file(environ).with_name("devices.json"))
+    return Registry(config_file(environ).with_name("devices.json"), open_places(environ))
 
 
 def check_name(name: str) -> None:

@@ -52,7 +52,8 @@ class Device:
     """What answered at an SSH address.
 
     ``machine`` is its processor (``"aarch64"``); ``starts_aarch64``: programs for that run there, by QEMU if need be.
-    ``model`` and ``compatible`` are of the device tree. ``l4t`` is ``"36.4.3"``; ``l4t_source`` is where that was
+    ``model`` and ``compatible`` are of the device tree. ``virtual`` is the module that a virtual machine of jetsonx
+    stands for: its device tree is QEMU's and names none. ``l4t`` is ``"36.4.3"``; ``l4t_source`` is where that was
     read, "nv_tegra_release" or "nvidia-l4t-core" (the package). ``jetpack``, ``toolkit`` (the NVIDIA container
     toolkit) and ``cuda_compat`` (package name, version) are packages, ``cuda`` is the version of the toolkit in
     /usr/local/cuda. ``cdi_specs`` are file names. ``group_ids`` are the numbers of the groups docker, video and
@@ -66,6 +67,7 @@ class Device:
     system: str = ""
     model: str = ""
     compatible: tuple[str, ...] = ()
+    virtual: str = ""
     l4t: str | None = None
     l4t_source: str = ""
     jetpack: str = ""

@@ -18,6 +18,7 @@ from jetsonx.host.facts import CONTEXT_DRIVER, OWN_PREFIX, Node
 from jetsonx.host.nodes import describe_context
 from jetsonx.rootfs.ssh import Address, parse_machine_address
 from jetsonx.runner import Command
+from jetsonx.vm.place import Place
 
 Driver = Literal["docker", "docker-container", "kubernetes", "remote"]
 PLATFORMS = {"linux/arm64": ("aarch64", "arm64"), "linux/amd64": ("x86_64", "amd64")}
@@ -54,13 +55,26 @@ def plan_device(
     take for an option.
     """
     address = parse_machine_address(destination, what="a builder node")
-    if driver == CONTEXT_DRIVER and driver_opts:
-        raise ConfigError(
-            "--driver-opt is for BuildKit in a container; an engine's own has no options",
-            hint="--driver docker-container takes them",
-        )
     url = docker_url(address)
     return _plan(url, _slug(url), driver=driver, name=name, platform=platform, driver_opts=driver_opts, address=address)
+
+
+def plan_virtual(
+    place: Place, *, driver: Driver, name: str = "", platform: str = "linux/arm64", driver_opts: Sequence[str] = ()
+) -> NodeRequest:
+    """A node on a virtual machine, by the socket that leads to its engine: Docker's own ssh knows no such machine.
+
+    Raises ConfigError as :func:`plan_device` does.
+    """
+    return _plan(
+        f"unix://{place.docker}",
+        f"vm-{place.name}",
+        driver=driver,
+        name=name,
+        platform=platform,
+        driver_opts=driver_opts,
+        address=place.address,
+    )
 
 
 def plan_elsewhere(
@@ -104,6 +118,11 @@ def _plan(
         if not _OPTION.fullmatch(option):
             raise ConfigError(f"--driver-opt {option!r} is no NAME=VALUE", hint="--driver-opt network=host")
     is_context = driver == CONTEXT_DRIVER
+    if is_context and driver_opts:
+        raise ConfigError(
+            "--driver-opt is for BuildKit in a container; an engine's own has no options",
+            hint="--driver docker-container takes them",
+        )
     node = Node(
         name=builder if is_context else f"{OWN_PREFIX}{slug}",
         builder=builder,

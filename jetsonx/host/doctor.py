@@ -33,6 +33,18 @@ class Ability:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """What is looked at together: checks in groups with their titles, and abilities.
+
+    ``essential``: the ability without which the host is no good for it.
+    """
+
+    checks: tuple[tuple[str, tuple[Check, ...]], ...]
+    abilities: tuple[Ability, ...]
+    essential: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """A check and what it found."""
 
@@ -138,15 +150,20 @@ ABILITIES = (
 )
 
 
-def diagnose(facts: HostFacts) -> Diagnosis:
-    """Judge everything."""
+BUILDING = Topic(checks=CHECKS, abilities=ABILITIES, essential="embedded")
+"""What `doctor` is about when nothing else is asked for."""
+
+
+def diagnose(facts: HostFacts, topic: Topic = BUILDING) -> Diagnosis:
+    """Judge everything that the topic is about."""
     groups = tuple(
-        (title, tuple(Line(check=check, finding=check.judge(facts)) for check in checks)) for title, checks in CHECKS
+        (title, tuple(Line(check=check, finding=check.judge(facts)) for check in checks))
+        for title, checks in topic.checks
     )
     blocked = {
         line.check.name: line for _, lines in groups for line in lines if line.finding.status in ("fail", "absent")
     }
-    verdicts = tuple(Verdict(ability=each, missing=tuple(_missing(each, blocked))) for each in ABILITIES)
+    verdicts = tuple(Verdict(ability=each, missing=tuple(_missing(each, blocked))) for each in topic.abilities)
     return Diagnosis(groups=groups, verdicts=verdicts)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from jetsonx.host.binfmt import Binfmt
+from jetsonx.host.kvm import Trial
 from jetsonx.toolchain.compiler import Kind
 
 DESKTOP = "Docker Desktop"
@@ -115,7 +116,9 @@ class Node:
 
     @property
     def is_remote(self) -> bool:
-        """True when it is another machine, as far as its address says."""
+        """True when it is another machine, as far as its address says; behind a context's socket is a virtual one."""
+        if self.is_context and self.endpoint.startswith("unix://"):
+            return True
         return self.endpoint not in ("", "default") and not self.endpoint.startswith("unix://")
 
     @property
@@ -177,13 +180,35 @@ class Kvm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VmHost:
+    """What virtual machines find here; read only when it is asked for, as a guest is started to try KVM.
+
+    ``family``: whose package names hold, "debian", "ubuntu", "fedora", "centos" (RHEL and its rebuilds too) or "".
+    ``trial``: how a guest under KVM fared. ``nested``: whether guests may have guests, None when unknown.
+    ``modules``: the KVM modules of the kernel that are loaded. ``programs``: by the name they were looked for.
+    ``firmware``: UEFI images found, by the guest's machine ("x86_64", "aarch64"). ``free_memory_bytes``: available now.
+    ``wants_bridge``: guests are to be on this host's own network.
+    """
+
+    family: str
+    trial: Trial
+    modules: frozenset[str] = frozenset()
+    nested: bool | None = None
+    has_tun: bool = False
+    programs: Mapping[str, Program] = field(default_factory=dict)
+    firmware: Mapping[str, str] = field(default_factory=dict)
+    free_memory_bytes: int | None = None
+    wants_bridge: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """Everything the checks look at.
 
     ``glibc``: its version, "" on another C library. ``memory_bytes``: what this process may use, a container's limit
     counted in. ``programs``: by the name they were looked for. ``packages``: names that apt could install now, empty
     without apt or without package lists. ``interpreter``: the file that binfmt_misc names, None when it is not on this
-    host. ``jetsonx``: the words that start jetsonx again.
+    host. ``jetsonx``: the words that start jetsonx again. ``vm``: None when virtual machines are not asked about.
     """
 
     kernel: str
@@ -207,6 +232,7 @@ class HostFacts:
     interpreter: Program | None
     kvm: Kvm
     has_gpu: bool
+    vm: VmHost | None = None
 
     @property
     def is_wsl(self) -> bool:

@@ -15,8 +15,9 @@ Status = Literal["ok", "warn", "fail", "absent"]
 class Mend:
     """``text``: what to type or do. ``calls``: the same as program calls, when jetsonx may make them after asking.
 
-    Only what installs packages of the distribution, starts a service or registers QEMU may be made; who belongs to
-    which group, and what is restarted, stays the user's business.
+    Only what installs packages of the distribution, starts a service, registers QEMU, loads KVM's module or lets the
+    user use it may be made; who has root's rights (as Docker's group has), and what is restarted, stays the user's
+    business.
     """
 
     text: str

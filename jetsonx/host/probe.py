@@ -27,6 +27,7 @@ from jetsonx.host.binfmt import probe_binfmt
 from jetsonx.host.facts import Apt, Compiler, CudaToolkit, Disk, HostFacts, Kvm, Program, Python, User
 from jetsonx.host.mend import ALL_NAMES
 from jetsonx.host.probe_docker import probe_docker
+from jetsonx.host.probe_vm import probe_vm
 from jetsonx.packages.mirrors import Host as AptHost
 from jetsonx.packages.mirrors import load_host, resolve_sources
 from jetsonx.runner import Runner
@@ -46,12 +47,29 @@ _TOOLKITS = ("usr/local/cuda*", "opt/cuda*")
 _CGROUP_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def probe_host(runner: Runner, environ: Mapping[str, str], root: Path = Path("/")) -> HostFacts:
-    """Everything `doctor` judges, read at once. ``root``: where the files of the system lie."""
+def probe_host(
+    runner: Runner,
+    environ: Mapping[str, str],
+    root: Path = Path("/"),
+    *,
+    for_vm: bool = False,
+    wants_bridge: bool = False,
+    tries_kvm: bool = True,
+) -> HostFacts:
+    """Everything `doctor` judges, read at once. ``root``: where the files of the system lie.
+
+    ``for_vm``: what virtual machines need as well, with ``wants_bridge`` for their network; ``tries_kvm``: by
+    starting a guest, which takes 3 s where KVM hangs.
+    """
     ask = Ask(runner)
     apt_host = load_host(root)
     with ThreadPoolExecutor(max_workers=8) as pool:  # all of it is waiting for other programs
         docker = pool.submit(probe_docker, ask, environ)
+        vm = (
+            pool.submit(probe_vm, ask, platform.machine() if tries_kvm else "", wants_bridge=wants_bridge, root=root)
+            if for_vm
+            else None
+        )
         packages = pool.submit(_packages, ask)
         python = pool.submit(_python, ask)
         paths = {name: path for name in _PROGRAMS if (path := which_host(name))}
@@ -82,6 +100,7 @@ def probe_host(runner: Runner, environ: Mapping[str, str], root: Path = Path("/"
         interpreter=interpreter.result(),
         kvm=_kvm(root),
         has_gpu=(root / "dev/nvidiactl").exists(),
+        vm=vm.result() if vm is not None else None,
     )
 
 

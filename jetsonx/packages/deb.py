@@ -49,6 +49,16 @@ def read_control(source: Path | IO[bytes]) -> str:
     raise DownloadError(f"{label}: not a usable Debian package: no control file in it")
 
 
+def iter_control(source: Path | IO[bytes], *, name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the files that a package has for dpkg: ``control``, ``conffiles``, ``postinst``… with their content.
+
+    Raises DownloadError as :func:`iter_deb` does.
+    """
+    for info, content in _iter_member(source, "control.tar", name=name):
+        if content is not None:
+            yield info.name.removeprefix("./"), content.read(_CONTROL_MAX)
+
+
 def open_data(stream: IO[bytes], *, name: str) -> IO[bytes]:
     """The compressed tar file with a package's file tree, to be read while ``stream`` stays as it is.
 

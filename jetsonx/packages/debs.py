@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from jetsonx.catalog import Suite, Target, load_catalog, rank_suites
 from jetsonx.effects import Effects
@@ -67,6 +68,14 @@ def resolve_debs(
 def suite_distribution() -> str:
     """The distribution whose suites are looked for: this host's, or any ("") when the user names a mirror."""
     return "" if _mirror() else load_host().distribution
+
+
+class _HasArch(Protocol):
+    """What packages are for."""
+
+    @property
+    def debian_arch(self) -> str:
+        """As Debian names it: "arm64"."""
 
 
 def fit(suite: Suite, target: Target) -> str:
@@ -143,12 +152,19 @@ def read_deb(deb: Package, paths: Mapping[str, Path], effects: Effects) -> bytes
 
 
 def suite_lists(
-    suite: Suite, target: Target, effects: Effects, status: bytes = b"", *, libc_of: Suite | None = None
+    suite: Suite, target: _HasArch, effects: Effects, status: bytes = b"", *, libc_of: Suite | None = None
 ) -> Apt:
     """apt with the package lists of a suite; ``status`` is what dpkg says is installed already.
 
     ``libc_of``: a suite that everything made of glibc's source comes from instead, and nothing else does.
     """
+    return arch_lists(suite, target.debian_arch, effects, status, libc_of=libc_of)
+
+
+def arch_lists(
+    suite: Suite, debian_arch: str, effects: Effects, status: bytes = b"", *, libc_of: Suite | None = None
+) -> Apt:
+    """The same for an architecture by dpkg's name of it."""
     host, override = load_host(), _mirror()
     if host.distribution == "ubuntu" and not host.ports_uri and not override:
         host = replace(host, ports_uri=fetch_ports_uri(store=effects.store, runner=effects.runner))
@@ -158,7 +174,7 @@ def suite_lists(
     return fetch_lists(
         sources,
         suite.codename,
-        debian_arch=target.debian_arch,
+        debian_arch=debian_arch,
         store=effects.store,
         runner=effects.runner,
         console=effects.console,

@@ -53,10 +53,12 @@ class Address:
     """A device and the directory on it that holds its root file system.
 
     ``host`` is what ``ssh`` takes: a name from its configuration, ``user@host`` or ``ssh://user@host:port``.
+    ``config`` is a configuration file for ssh that knows this device, in place of the user's.
     """
 
     host: str
     root: str = "/"
+    config: Path | None = None
 
     def __str__(self) -> str:
         """As :func:`parse_address` takes it."""
@@ -109,12 +111,14 @@ def ssh_command(
 ) -> Command:
     """Run ``words`` on the device. ``JETSONX_SSH_CONFIG`` in ``environ`` names another configuration for ssh.
 
+    A device that comes with a configuration of its own is reached by that one.
+
     ``options`` take the place of those that never ask.
     """
     given = [word for option in options for word in ("-o", option)]
     # `env` because csh and older fish, which may be the login shell there, do not know NAME=value before a command.
     remote = shlex.join(("env", "LC_ALL=C", *words))
-    return Command(argv=("ssh", *_config(environ), *given, "--", address.host, remote))
+    return Command(argv=("ssh", *_config(address, environ), *given, "--", address.host, remote))
 
 
 def check_connection(address: Address, done: Completed, environ: Mapping[str, str]) -> None:
@@ -139,7 +143,7 @@ def check_connection(address: Address, done: Completed, environ: Mapping[str, st
 
 def by_hand(address: Address, environ: Mapping[str, str]) -> str:
     """The call that logs in by hand, for a shell."""
-    return shlex.join(("ssh", *_config(environ), address.host))
+    return shlex.join(("ssh", *_config(address, environ), address.host))
 
 
 def _forget(address: Address, tail: str) -> str:
@@ -160,6 +164,6 @@ def _name_and_port(address: Address) -> tuple[str, str]:
     return address.host, ""
 
 
-def _config(environ: Mapping[str, str]) -> tuple[str, ...]:
-    chosen = environ.get("JETSONX_SSH_CONFIG")
+def _config(address: Address, environ: Mapping[str, str]) -> tuple[str, ...]:
+    chosen = address.config or environ.get("JETSONX_SSH_CONFIG")
     return ("-F", str(Path(chosen).expanduser())) if chosen else ()

@@ -24,6 +24,7 @@ from tests.integration.arm64 import serve_arm64
 from tests.integration.docker_engine import Engine, serve_engine
 from tests.integration.l4t import serve_devel_image
 from tests.integration.registry import RunningRegistry
+from tests.integration.vm import Booted, boot
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 CLI = (sys.executable, "-m", "jetsonx")
@@ -190,3 +191,18 @@ def devel_registry(need: Need, tmp_path_factory: pytest.TempPathFactory) -> Iter
         need(program)
     with serve_devel_image(tmp_path_factory.mktemp("devel")) as registry:
         yield registry
+
+
+@pytest.fixture(scope="session")
+def virtual_jetson(need: Need) -> Iterator[Booted]:
+    """A virtual Jetson that runs. Its image is in the user's cache; where it is not, making it takes minutes."""
+    for program in ("qemu-system-aarch64", "qemu-img", "ssh", "ssh-keygen"):
+        need(program)
+    with boot() as booted:
+        yield booted
+
+
+@pytest.fixture(scope="session")
+def docker_client(need: Need) -> str:
+    """The docker command; no engine of this host's is needed."""
+    return need("docker")

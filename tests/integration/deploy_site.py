@@ -104,8 +104,8 @@ class Site:
         (self.wrapper / name).write_text(f"#!/bin/sh\n{text}\n")
         (self.wrapper / name).chmod(0o755)
 
-    def check_tidy(self, app: str = "demo", *, running: str, previous: str | None) -> None:
-        """The app runs, and nothing lies there but what a rollback needs."""
+    def check_tidy(self, app: str = "demo", *, running: str, previous: str | None, also: str = "") -> None:
+        """The app runs, and nothing lies there but what a rollback needs, and ``also``."""
         expected = {app: (running, "running")}
         if previous:
             expected[f"{app}.prev"] = (previous, "exited")
@@ -113,7 +113,7 @@ class Site:
         assert found == expected
         assert self.inspect(app, "{{.HostConfig.RestartPolicy.Name}}") == "unless-stopped"
         names = {path.name for path in self.app_dir(app).iterdir()}
-        assert names <= {"lock", "history.jsonl", "number", "releases", "failed", "unused"}, names
+        assert names <= {"lock", "history.jsonl", "number", "releases", "failed", "unused", also}, names
         kept = {path.name.split(".")[0] for path in (self.app_dir(app) / "releases").iterdir()}
         assert kept == {release for release, _ in expected.values()}
         assert not list(self.state.rglob("*.part"))

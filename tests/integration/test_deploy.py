@@ -163,6 +163,26 @@ def test_first_next_and_same_release(
         assert SECRET not in engine.docker("inspect", "demo").out
 
 
+def test_a_device_without_python_gets_whole_layers(
+    engine_20: Engine, program: Path, jetsonx: Run, tmp_path: Path
+) -> None:
+    shims = tmp_path / "shims"
+    shims.mkdir()
+    (shims / "python3").write_text("#!/bin/sh\nexit 127\n")
+    (shims / "python3").chmod(0o755)
+    path = f"{shims}:{engine_20.env['PATH']}:/usr/bin:/bin"
+    with device_with(engine_20, tmp_path / "device", PATH=path) as device:
+        desk = make_desk(tmp_path, program, jetsonx, device.env)
+        for mode in ("one", "two"):
+            desk.build(mode)
+            told = desk.told()
+            assert (told["status"], told["plan"]["transfer"]["method"]) == ("deployed", "thin")
+        assert told["plan"]["transfer"]["send_bytes"] < 1_500_000  # the base's layer is there
+        assert f"up {mode}" in engine_20.docker("logs", "demo").out
+        assert "the device has no python3" in told["plan"]["transfer"]["why"]
+        assert not list((device.home / ".local/state/jetsonx/staging").glob("*"))
+
+
 def test_a_dry_run_changes_nothing(desk: Desk, device: NetDevice, engine_26: Engine) -> None:
     desk.build("one")
     traces = engine_26.traces()
@@ -243,6 +263,7 @@ def test_mistakes_are_said_before_a_device_is_asked(desk: Desk) -> None:
     assert "--method recipe: no earlier release" in desk.deploy("--method", "recipe", status=2).err
     (desk.project / "token.txt").unlink()
     assert "deploy.secrets.token" in desk.deploy(status=2).err
+    desk.edit('secrets = { token = "token.txt" }', "")
     desk.edit('devices = ["jetson"]\n', "")
     assert "nothing says where to deploy to" in desk.deploy(status=2).err
 
@@ -326,7 +347,7 @@ def test_a_fleet_with_one_bad_and_one_off(
         assert len(list((tmp_path / "cache/deployed/bundles").glob("*.json"))) == 1  # made once for all of them
 
         desk.build("two")
-        _fail_one_start(shims, engine_20)
+        _spoil_one_release(shims, engine_20)
         config.write_text(config.read_text().replace(f"Port {three.host.port}", "Port 9"))
         done = desk.deploy("field", "north", "--json", status=6)
         ended = {each["name"]: each for each in json.loads(done.out)["devices"]}
@@ -357,21 +378,21 @@ def test_what_failed_keeps_the_others_from_being_switched(
         config.write_text(one.host.config.read_text() + two.host.config.read_text())
         desk = make_desk(tmp_path, program, jetsonx, {**one.env, "JETSONX_SSH_CONFIG": str(config)})
         desk.build("one")
-        _fail_one_start(shims, engine_20)
+        _spoil_one_release(shims, engine_20)
         done = desk.deploy("one", "two", status=6)
         assert [line.split()[:2] for line in done.out.splitlines()] == [["one", "failed"], ["two", "skipped"]]
         assert release_of(engine_26) == ""
 
 
-def _fail_one_start(shims: Path, engine: Engine) -> None:
-    """Have the engine of a device refuse to start the next container."""
+def _spoil_one_release(shims: Path, engine: Engine) -> None:
+    """Have a device make a container of a program that is not there, the next time."""
     flag = shims / "flag"
     flag.touch()
     real = next(path for each in engine.env["PATH"].split(":") if (path := Path(each) / "docker").exists())
     shim = shims / "docker"
     shim.write_text(
-        f'#!/bin/sh\nif [ "$1" = start ] && rm {flag} 2>/dev/null; then echo no camera >&2; exit 1; fi\n'
-        f'exec {real} "$@"\n'
+        f'#!/bin/sh\nif [ "$1" = create ] && [ "$2" = --name ] && rm {flag} 2>/dev/null; then\n'
+        f'  shift; exec {real} create --entrypoint /opt/demo/none "$@"\nfi\nexec {real} "$@"\n'
     )
     shim.chmod(0o755)
 

@@ -86,3 +86,16 @@ def test_a_bare_path_still_gets_an_answer(jetsonx: Run, tmp_path: Path) -> None:
     ran = jetsonx("doctor", env={"PATH": str(tmp_path)})
     assert ran.status == 0
     assert "no docker command" in ran.out
+
+
+def test_virtual_machines_are_looked_at_when_asked_for(jetsonx: Run) -> None:
+    ran = jetsonx("doctor", "--for", "vm", "--json", timeout_s=120)
+    document = json.loads(ran.out)
+    checks = {row["name"]: row for row in document["checks"]}
+    possible = {row["name"]: row["possible"] for row in document["abilities"]}
+    assert {row["status"] for row in document["checks"]} <= STATUSES
+    assert (checks["qemu-arm"]["status"] == "ok") is (shutil.which("qemu-system-aarch64") is not None)
+    assert (checks["tun"]["status"] == "ok") is Path("/dev/net/tun").exists()
+    if not Path("/dev/kvm").exists():
+        assert checks["trial"]["status"] != "ok"
+    assert ran.status == (0 if possible["vm"] else 3)

@@ -131,6 +131,27 @@ def test_each_connection_to_a_relay_is_a_run_of_its_own() -> None:
     assert not path.parent.exists()
 
 
+def test_a_port_is_served_one_connection_after_the_other() -> None:
+    code = "import os; print(os.getpid(), flush=True); print(input(), flush=True); input()"
+    pids = []
+    with Runner().forward(python(code), 0) as port, Runner().forward(python(code), port) as other:
+        assert other != port  # taken
+        for word in (b"one\n", b"two\n"):
+            with socket.create_connection(("127.0.0.1", port)) as connection, connection.makefile("rwb") as stream:
+                pids.append(int(stream.readline()))
+                stream.write(word)
+                stream.flush()
+                assert stream.readline() == word
+        first = socket.create_connection(("127.0.0.1", port))
+        pids.append(int(first.makefile("rb").readline()))
+    with first:
+        assert first.recv(1) == b""
+    assert len({*pids}) == 3
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port)).close()
+
+
 def test_a_relay_without_its_program_is_refused() -> None:
     with (
         pytest.raises(HostError, match="cannot run no-such-program"),

@@ -1,7 +1,8 @@
 """Every sample by all three strategies: the programs ask for and offer the same symbols, and behave the same.
 
 The native node is an engine behind a real sshd. It is this machine, so that its arm64 compilers are emulated as well;
-it builds first, with nothing in its caches. The emulated builds of the same engine find the compiler cache filled.
+it builds first, with nothing in its caches. The emulated builds of the same engine find its toolchain there and, except
+with a Makefile, its compiler cache.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def node(engine_20: Engine, jetsonx: Run, need: Need, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def node(engine_26: Engine, jetsonx: Run, need: Need, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A workstation that knows the engine as a builder node, by ssh."""
     need("ssh")
-    with serve_client(engine_20, tmp_path_factory.mktemp("node")) as client:
+    with serve_client(engine_26, tmp_path_factory.mktemp("node")) as client:
         added = jetsonx("builder", "add", "jetson", "--emulated", env=client.env)
         assert added.status == 0, added.err
         yield client
@@ -54,7 +55,7 @@ def node(engine_20: Engine, jetsonx: Run, need: Need, tmp_path_factory: pytest.T
 def test_three_strategies_make_the_same_program(
     name: str,
     node: Client,
-    engine_20: Engine,
+    engine_26: Engine,
     devel_registry: RunningRegistry,
     jetsonx: Run,
     sample: Callable[[str], Path],
@@ -66,7 +67,7 @@ def test_three_strategies_make_the_same_program(
     def build(strategy: str, env: Mapping[str, str]) -> Built:
         out = project / "out" / strategy
         words = ("--strategy", strategy, "-t", "orin-nano@39.2", "--tag", f"{name}:{strategy}", "-o", out)
-        ran = jetsonx("build", project, "--engine", "docker", *words, env={**env, **mirrors}, timeout_s=900)
+        ran = jetsonx("build", project, "--engine", "docker", *words, env={**env, **mirrors}, timeout_s=1800)
         assert ran.status == 0, ran.err
         tested, refused = (
             jetsonx("run", "-C", project, "-o", out, "--", *arguments, env=env)
@@ -75,10 +76,10 @@ def test_three_strategies_make_the_same_program(
         return Built(ran=ran, out=out, tested=tested, refused=refused)
 
     native = build("native", node.env)
-    emulated, cross = build("emulate", engine_20.env), build("cross", engine_20.env)
+    emulated, cross = build("emulate", engine_26.env), build("cross", engine_26.env)
     assert f"native: as asked, on {NAME} (ssh://jetson): x86_64, {os.cpu_count()} cores, emulated" in native.ran.err
     # what was built natively is in the node's engine, and came here in one stream
-    image_id = engine_20.docker("image", "inspect", f"{name}:native", "--format", "{{.Id}}").out.strip()
+    image_id = engine_26.docker("image", "inspect", f"{name}:native", "--format", "{{.Id}}").out.strip()
     [described] = json.loads((native.out / "image/manifest.json").read_bytes())
     assert described["Config"].endswith(image_id.removeprefix("sha256:"))
 

@@ -16,8 +16,8 @@ class Terminal(io.StringIO):
 def test_elsewhere_there_are_lines_with_names_and_no_passing_progress() -> None:
     err = io.StringIO()
     board = Board(Console(err=err), ["one", "two"])
-    row = board.row("two")
-    row.say("reached")
+    row = board.row("two", host="a@two")
+    row.say("a@two: reached")
     with row.bar("upload", 100) as bar:
         bar.reach(50)
         bar.advance(50)

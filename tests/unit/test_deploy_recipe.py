@@ -85,14 +85,17 @@ def directly(folder: Path, old_tar: bytes, new_tar: bytes) -> None:
         digest = f"sha256:{hashlib.sha256(tar).hexdigest()}"
         layer = LocalLayer(diff_id=digest, digest=digest, size_bytes=len(tar), compression="none", path=path)
         layers.append(LayerMap(layer, folder))
-    body, out = io.BytesIO(), io.BytesIO()
+    body = io.BytesIO()
     with contextlib.closing(layers[0]), contextlib.closing(layers[1]):
         writer = RecipeWriter(OldTree(layers[:1]), body)
         writer.layer(layers[1])
     name = f"blobs/sha256/{layers[1].diff_id[7:]}"
-    header = {"format": 1, "compression": "xz", "members": [(name, len(new_tar), layers[1].diff_id[7:])]}
-    write_recipe(out, header, writer.sources(), body)
-    assert layer_in(archive_of(out.getvalue(), merged([old_tar])), layers[1].diff_id) == new_tar
+    members = [(name, len(new_tar), layers[1].diff_id[7:])]
+    for compression in ("xz", "zlib"):
+        out = io.BytesIO()
+        header = {"format": 1, "compression": compression, "members": members}
+        write_recipe(out, header, writer.sources(), body)
+        assert layer_in(archive_of(out.getvalue(), merged([old_tar])), layers[1].diff_id) == new_tar
 
 
 def check(folder: Path, old_tar: bytes, new_tar: bytes) -> int:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetsonx.deploy.request import Request, check_app, check_release, render_release, render_request
+from jetsonx.deploy.request import Debugger, Files, Request, check_app, check_release, render_release, render_request
 from jetsonx.deploy.values import Health, Release
 from jetsonx.errors import ConfigError
 
@@ -34,6 +34,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
         "a/b",
         "demo.next",
         "demo.prev",
+        "demo.debug",
         "a.old.b",
         "a" * 64,
         "a\n",
@@ -101,3 +102,15 @@ def test_a_request_is_assignments_and_quoted_words(who: str, secret: bytes) -> N
 def test_a_release_gets_the_time_to_stay_up() -> None:
     text = render_release(replace(RELEASE, health=Health(kind="stays", stays_s=60, timeout_s=30)))
     assert "health_timeout=65\n" in text
+
+
+@given(TEXTS)
+def test_words_of_a_debugged_program_and_names_of_files_stay_words(text: str) -> None:
+    debugger = Debugger(tools="0" * 64, loader="/jetsonx-debug/ld.so", words=("-", text))
+    asked = replace(REQUEST, kind="debug", release=None, debugger=debugger)
+    assert f'with_program() {{ "$@" - {shlex.quote(text)}; }}\n' in render_request(asked)
+    name = text.replace("\n", "")
+    asked = replace(
+        REQUEST, kind="sync", release=None, files=Files(archive="1", folder="/opt/demo", contents={name: "2"})
+    )
+    assert f"contents={shlex.quote(f'file=2 {name}' + chr(10))}\n" in render_request(asked)

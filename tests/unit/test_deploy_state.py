@@ -147,3 +147,26 @@ def test_a_result() -> None:
     assert parse_outcome(RESULT.removesuffix("end=whole\n")) is None
     assert parse_outcome("outcome=perfect\nend=whole\n") is None
     assert parse_outcome("step=gate\n") is None
+
+
+def test_containers_that_were_changed_by_hand_are_told() -> None:
+    ids = {
+        name: json.loads(container(name, release).partition("=")[2])["id"]
+        for name, release in (("demo", "0123456789ab"),)
+    }
+    lines = [
+        "modified=" + ids["demo"] + " 2026-01-01T00:00:00Z by me@here",
+        "modified=other ",
+        container("demo.debug", "0123456789ab"),
+    ]
+    state = parse_state("\n".join([LINES[0], *lines, *LINES[1:]]))
+    assert state is not None
+    app = state.apps["demo"]
+    assert app.modified == {ids["demo"]: "2026-01-01T00:00:00Z by me@here"}
+    assert app.older == ()
+    text = "\n".join(render_status(app, state, title="orin"))
+    assert "modified  2026-01-01T00:00:00Z by me@here, by jetsonx sync" in text
+    assert "debugged" in text
+    shown = status_json(app, state, name="orin", address="jetson@orin")
+    assert shown["current"]["modified"] == "2026-01-01T00:00:00Z by me@here"
+    assert shown["previous"]["modified"] is None

@@ -697,7 +697,7 @@ def use(monkeypatch: pytest.MonkeyPatch, *hosts: HostFacts) -> list[tuple[str, .
     ran: list[tuple[str, ...]] = []
     left = list(hosts)
 
-    def probe(runner: Runner, environ: Mapping[str, str]) -> HostFacts:
+    def probe(runner: Runner, environ: Mapping[str, str], **asked: bool) -> HostFacts:
         return left.pop(0)
 
     def replace_(self: Runner, command: Command) -> int:

@@ -7,9 +7,15 @@ begins with the sources (files of the old image), then come, member by member, t
 Numbers are LEB128: seven bits a byte, the lowest first. The same module is used to write recipes and to read them.
 """
 
-import lzma
 import zlib
 from typing import Any, Callable, Iterator, List, NamedTuple, Optional
+
+try:
+    import lzma
+except ImportError:
+    HAS_LZMA = False  # a Python that was built without it
+else:
+    HAS_LZMA = True
 
 MAGIC = b"jetsonx-recipe-1\n"
 BLOCK = 512
@@ -98,8 +104,11 @@ class Reader:
 
     def __init__(self, read: Callable[[int], bytes], compression: str) -> None:
         self._read = read
-        self._codec = lzma.LZMADecompressor(memlimit=64 << 20) if compression == "xz" else zlib.decompressobj()  # type: Any
         self._is_xz = compression == "xz"
+        if self._is_xz and not HAS_LZMA:
+            raise RecipeError("damaged", "the python3 of this device has no lzma")
+        self._codec = lzma.LZMADecompressor(memlimit=64 << 20) if self._is_xz else zlib.decompressobj()  # type: Any
+        self._errors = (zlib.error, EOFError, lzma.LZMAError if HAS_LZMA else EOFError)
         self._data = b""
         self._at = 0
         self._waiting = b""
@@ -122,7 +131,7 @@ class Reader:
                     self._waiting = self._codec.unconsumed_tail
                 if is_over:
                     raise RecipeError("damaged", "the bundle is cut off")
-        except (lzma.LZMAError, zlib.error, EOFError) as error:
+        except self._errors as error:
             raise RecipeError("damaged", "the bundle is damaged: {}".format(error)) from error
 
     def byte(self) -> int:

@@ -1,0 +1,3 @@
+# Gives back what disk_full.sh took.
+rm -f /var/lib/jetsonx-full
+sync

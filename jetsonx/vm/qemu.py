@@ -1,0 +1,88 @@
+"""Calls of QEMU as values; nothing here runs them. Options as QEMU 7.2's own documentation has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jetsonx.runner import Command
+from jetsonx.vm.hardware import KINDS, Hardware
+from jetsonx.vm.values import Vm
+from jetsonx.vm.wire import LOOPBACK
+
+# TCG emulates each of the guest's processors in a thread of its own. What it translated would take up to a gigabyte.
+TCG = "tcg,thread=multi,tb-size=256"
+KVM = "kvm"
+
+
+def install_command(qemu: str, hardware: Hardware, *, kernel: Path, initrd: Path, disk: Path, tar: Path) -> Command:
+    """Unpack and configure a system on ``disk``. What the guest says is standard output; it switches itself off."""
+    kind = ("-accel", TCG, "-M", hardware.machine, "-cpu", hardware.quick_cpu)
+    machine = (*kind, "-smp", "2", "-m", "1024", "-no-reboot", "-nodefaults")
+    # A half-made image is thrown away, so nothing has to reach the disk before the end.
+    disks = (*_drive(disk, "format=raw,cache=unsafe"), *_drive(tar, "format=raw,readonly=on"))
+    quiet = ("-display", "none", "-serial", "stdio", "-net", "none")
+    words = ("-append", f"console={hardware.console} quiet panic=-1 jetsonx=install")
+    return Command(argv=(qemu, *machine, "-kernel", str(kernel), "-initrd", str(initrd), *words, *disks, *quiet))
+
+
+def trial_command(qemu: str, hardware: Hardware, kernel: Path) -> Command:
+    """Start a kernel under KVM with no disk: it says its name, and ends for want of one."""
+    machine = ("-accel", KVM, "-M", hardware.machine, "-cpu", "host", "-m", "256", "-nodefaults", "-no-reboot")
+    words = (
+        "-kernel",
+        str(kernel),
+        "-append",
+        f"console={hardware.console} panic=-1",
+        "-display",
+        "none",
+        "-serial",
+        "stdio",
+    )
+    return Command(argv=(qemu, *machine, *words))
+
+
+def _drive(path: Path, options: str) -> tuple[str, str]:
+    # A comma ends a value in QEMU's lists; twice it stands for itself.
+    return "-drive", f"file={str(path).replace(',', ',,')},if=virtio,{options}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a machine is started from. ``folder`` is its own directory, where QEMU's socket and the console's file are.
+
+    ``acceleration`` is QEMU's word for who runs the guest's instructions: "tcg,thread=multi" or "kvm".
+    """
+
+    vm: Vm
+    kernel: Path
+    initrd: Path
+    folder: Path
+    acceleration: str = TCG
+
+
+def start_command(qemu: str, start: Start) -> Command:
+    """Start the machine in the background: it goes on when jetsonx ends, and ends by its control socket."""
+    vm, hardware = start.vm, KINDS[start.vm.arch]
+    # In its directory and with short names: the path of a socket may have no more than 107 bytes.
+    machine = ("-name", f"jetsonx-{vm.name}", "-M", hardware.machine, "-accel", start.acceleration, "-nodefaults")
+    cpu = "host" if start.acceleration == KVM else vm.cpu
+    size = ("-cpu", cpu, "-smp", str(vm.cpus), "-m", str(vm.memory_mib))
+    # Docker needs no AppArmor profile that Debian's kernel would ask for and the guest does not have.
+    words = (
+        "-kernel",
+        str(start.kernel),
+        "-initrd",
+        str(start.initrd),
+        "-append",
+        f"console={hardware.console} apparmor=0",
+    )
+    disks = (
+        *_drive(Path("disk.qcow2"), "id=disk,format=qcow2,discard=unmap"),
+        *_drive(Path("config.tar"), "id=config,format=raw,readonly=on"),
+    )
+    link = f"user,id=net,hostfwd=tcp:{LOOPBACK}:{vm.port}-:22"
+    devices = ("-netdev", link, "-device", "virtio-net-pci,netdev=net,id=nic,romfile=", "-device", "virtio-rng-pci")
+    console = ("-display", "none", "-serial", "file:console.log")
+    control = ("-qmp", "unix:qmp,server=on,wait=off", "-daemonize")
+    return Command(argv=(qemu, *machine, *size, *words, *disks, *devices, *console, *control), cwd=start.folder)
