@@ -153,6 +153,7 @@ class Scene:
             with subprocess.Popen(
                 argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             ) as process:
+                sampler.pid = process.pid
                 assert process.stdout is not None
                 assert process.stderr is not None
                 said = []
@@ -179,7 +180,7 @@ class Scene:
             peak_bytes=sampler.peak - sampler.first,
             kept_bytes=sampler.used() - sampler.first,
             helper_kib=sampler.helper_kib,
-            memory_kib=used.ru_maxrss,
+            memory_kib=sampler.memory_kib,
             downtime_s=downtime_s,
         )
 
@@ -192,7 +193,7 @@ class _Sampler:
         self._engine = engine
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
-        self.helper_kib = 0
+        self.helper_kib = self.memory_kib = self.pid = 0
         self.first = self.peak = self.used()
 
     def used(self) -> int:
@@ -215,11 +216,17 @@ class _Sampler:
     def _sample(self) -> None:
         while not self._end.wait(_SAMPLE_S):
             self.peak = max(self.peak, self.used())
+            self.memory_kib = max(self.memory_kib, _peak_kib(self.pid))
             for pid in _helpers(self._device.home):
-                with suppress(OSError, StopIteration):
-                    status = Path(f"/proc/{pid}/status").read_text().splitlines()
-                    line = next(each for each in status if each.startswith("VmHWM:"))
-                    self.helper_kib = max(self.helper_kib, int(line.split()[1]))
+                self.helper_kib = max(self.helper_kib, _peak_kib(pid))
+
+
+def _peak_kib(pid: int) -> int:
+    """Of a process's own memory: what wait4 says of it begins with the memory of the process that started it."""
+    with suppress(OSError, StopIteration):
+        status = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return int(next(each for each in status if each.startswith("VmHWM:")).split()[1])
+    return 0
 
 
 def _helpers(home: Path) -> Iterator[int]:
