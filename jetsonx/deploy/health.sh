@@ -44,6 +44,9 @@ is_well() {
       ;;
   esac
 }
+is_done() { # $1: state, $2: exit status; nobody asked for it to run on, and it ended well
+  case $restart in no | on-failure*) [ "$1" = exited ] && [ "$2" = 0 ] ;; *) return 1 ;; esac
+}
 pass_gate() {
   since='' absent=0 up_from=$(now) gate_from=$up_from
   while :; do
@@ -61,7 +64,9 @@ pass_gate() {
     if [ "$2" != 0 ]; then why="it ended$ended and was started again" && return 1; fi
     case $1 in
       running) if is_well "$@"; then return 0; fi ;;
-      exited | dead) # an engine that was restarted takes a moment to start again what its policy says
+      exited | dead)
+        if is_done "$1" "$3"; then return 0; fi
+        # an engine that was restarted takes a moment to start again what its policy says
         absent=$((absent + 1))
         if [ "$restart" = no ] || [ "$absent" -ge 10 ]; then why="it ended with status $3" && return 1; fi
         ;;
