@@ -63,6 +63,10 @@ def debug_app(
     with deployed.reach(obj, device) as place:
         found = place.app(app)
         current = found.current
+        if found.form == "files":
+            raise ConfigError(
+                f"{found.name} is deployed as files, and the debugger works in containers", hint="jetsonx deploy"
+            )
         if current is None:
             raise ConfigError(f"no release of {found.name} is on {place.title}", hint=f"jetsonx deploy {device}")
         program = debug.load_program(place.link, current, place.docker)

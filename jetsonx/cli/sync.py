@@ -86,6 +86,10 @@ def _sync(obj: Context, device: str, app: str, directory: Path, base: Path) -> N
     with deployed.reach(obj, device) as place:
         found = place.app(app or project.name)  # never another one, for it would get this project's files
         current = found.current
+        if found.form == "files":
+            raise ConfigError(
+                f"{found.name} is deployed as files, and sync puts files into containers", hint="jetsonx deploy"
+            )
         if current is None:
             raise ConfigError(f"no release of {found.name} is on {place.title}", hint=f"jetsonx deploy {device}")
         out = _built(base, current)
