@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from jetsonx.cli import cli
-from jetsonx.host.ask import Ask, find_version, is_silent
+from jetsonx.host.ask import REMOTE_PATIENCE_S, Ask, find_version, is_silent
 from jetsonx.host.binfmt import Binfmt
 from jetsonx.host.doctor import ABILITIES, CHECKS, Diagnosis, Line, diagnose, diagnosis_json, render_diagnosis
 from jetsonx.host.facts import (
@@ -33,7 +33,7 @@ from jetsonx.host.judge_machine import PIP_MIN, place_name
 from jetsonx.host.mend import PACKAGES, resolve_package
 from jetsonx.host.nodes import load_instances
 from jetsonx.host.probe import parse_policy
-from jetsonx.host.probe_docker import parse_info
+from jetsonx.host.probe_docker import parse_info, probe_docker
 from jetsonx.runner import Command, Completed, Runner
 from jetsonx.toml import load_toml
 
@@ -754,3 +754,18 @@ def test_a_mend_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPa
 def test_options_that_do_not_go_together(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch)
     assert CliRunner().invoke(cli, ["doctor", *words]).exit_code == 2
+
+
+def test_an_engine_of_another_machine_gets_the_time_that_is_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[str] = []
+
+    class Elsewhere(Runner):
+        def run(self, command: Command, **_: object) -> Completed:
+            if "info" in command.argv:
+                limits.append(command.argv[2])
+            return Completed(command=command, status=0, stdout="ssh://far", tail="")
+
+    monkeypatch.setattr("jetsonx.host.probe_docker.which_host", lambda name: f"/bin/{name}")
+    probe_docker(Ask(Elsewhere()), {})
+    probe_docker(Ask(Elsewhere()), {}, remote_patience_s=60.0)
+    assert limits == [str(REMOTE_PATIENCE_S), "60.0"]
