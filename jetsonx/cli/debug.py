@@ -46,6 +46,14 @@ def command(obj: Context, device: str, app: str, directory: Path, output: Path |
     instruction. The command line for gdb is printed, and a launch.json for Visual Studio Code is written. At the end,
     also when the link breaks, the release runs again.
     """
+    debug_app(obj, device, app, directory=directory, output=output, port=port)
+
+
+def debug_app(
+    obj: Context, device: str, app: str, *, directory: Path, output: Path | None = None, port: int = _PORT
+) -> None:
+    """Hold a debugger for the app of a device until Ctrl-C. Raises ConfigError, DeviceError, DownloadError."""
+    from jetsonx.build.output import claim_output
     from jetsonx.deploy import debug
     from jetsonx.deploy.control import make_request
     from jetsonx.deploy.gdbserver import PLACE, load_tools
@@ -55,6 +63,10 @@ def command(obj: Context, device: str, app: str, directory: Path, output: Path |
     with deployed.reach(obj, device) as place:
         found = place.app(app)
         current = found.current
+        if found.form == "files":
+            raise ConfigError(
+                f"{found.name} is deployed as files, and the debugger works in containers", hint="jetsonx deploy"
+            )
         if current is None:
             raise ConfigError(f"no release of {found.name} is on {place.title}", hint=f"jetsonx deploy {device}")
         program = debug.load_program(place.link, current, place.docker)
@@ -65,27 +77,30 @@ def command(obj: Context, device: str, app: str, directory: Path, output: Path |
         debug.stage_tools(tools, place.link, effects)
         debugger = Debugger(tools=tools.key, loader=f"{PLACE}/{tools.loader}", words=tools.words(program.words))
         request = make_request("debug", found.name, expected=current.id, debugger=debugger)
-        session = _session(obj, program, current, output or directory / "out", directory, port)
-        _hold(obj, place, request, session)
+        out = output or directory / "out"
+        claim_output(out)
+        _hold(obj, place, request, _session(obj, program, current, out, directory, port), out)
     if current.state == "running":
         obj.console.out(f"release {current.labels.get('dev.jetsonx.release', '')} of {found.name} runs again")
 
 
-def _hold(obj: Context, place: deployed.Place, request: Request, session: Session) -> None:
+def _hold(obj: Context, place: deployed.Place, request: Request, session: Session, out: Path) -> None:
     from jetsonx.deploy import debug
     from jetsonx.rootfs.ssh import ssh_command
 
+    is_begun = False
     with contextlib.ExitStack() as stack:
 
         def begin(step: str) -> None:
-            if step != "ready":
+            nonlocal is_begun
+            if step != "ready" or is_begun:  # it is told again over a new link, when all is over
                 return
+            is_begun = True
             stack.enter_context(debug.heart(place.link, request.op))
             words = debug.attach_words(request.app, place.docker)
             attach = ssh_command(place.address, words, os.environ, options=place.link.options())
-            _tell(
-                obj, replace(session, port=stack.enter_context(obj.runner.forward(attach, session.port))), request.app
-            )
+            port = stack.enter_context(obj.runner.forward(attach, session.port))
+            _tell(obj, replace(session, port=port), request.app, out)
 
         try:
             deployed.carry_out(obj, place, request, what="debugging", on_step=begin)
@@ -146,12 +161,12 @@ def _sysroot(obj: Context, current: RemoteContainer) -> str:
     return "target:"
 
 
-def _tell(obj: Context, session: Session, app: str) -> None:
+def _tell(obj: Context, session: Session, app: str, out: Path) -> None:
     from jetsonx.build.result import write_json
     from jetsonx.deploy.debug import launch_json, render_command
 
-    place = Path(session.directory) / "out/debug"
-    place.mkdir(parents=True, exist_ok=True)
+    place = out / "debug"
+    place.mkdir(exist_ok=True)
     write_json(place / "launch.json", launch_json(session, name=f"jetsonx: {app}"))
     obj.console.out(render_command(session))
     obj.console.say(f"for Visual Studio Code: {place / 'launch.json'}, as .vscode/launch.json; Ctrl-C here ends it")

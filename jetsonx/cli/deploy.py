@@ -60,6 +60,7 @@ def _rate(ctx: click.Context, param: click.Parameter, text: str | None) -> float
 @click.option("--canary", type=click.IntRange(0), default=1, show_default=True, help="Devices to switch first.")
 @click.option("--wave", default="100%", show_default=True, metavar="N|N%", help="How many to switch at once then.")
 @click.option("--max-failures", type=click.IntRange(1), default=1, show_default=True, help="Stop after so many.")
+@click.option("--debug", is_flag=True, help="Then hold its program for gdb, as jetsonx debug does. One device.")
 @click.option("--dry-run", is_flag=True, help="Say what would be sent and done, and change nothing on the device.")
 @options.as_json
 @click.pass_obj
@@ -78,6 +79,7 @@ def command(
     canary: int,
     wave: str,
     max_failures: int,
+    debug: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -95,6 +97,8 @@ def command(
     Exit status: 0 deployed, or there already; 1 the checks forbid it, and nothing was changed; 6 a device is off or
     the deployment failed; 7 the release is not well and the old one runs again, on the only device.
     """
+    if debug and (dry_run or as_json or len(devices) > 1):
+        raise click.UsageError("--debug is for one device, without --dry-run and --json")
     from jetsonx.deploy.command import deploy
     from jetsonx.deploy.fleet import Rollout
     from jetsonx.deploy.order import Order
@@ -121,6 +125,19 @@ def command(
         for line in render_results(results, everything=obj.console.verbosity > 0):
             obj.console.out(line)
     _end(results)
+    if debug:
+        _debug(obj, results, directory, output)
+
+
+def _debug(obj: Context, results: tuple[Result, ...], directory: Path, output: Path | None) -> None:
+    from jetsonx.cli.debug import debug_app
+    from jetsonx.errors import ConfigError
+
+    if len(results) > 1:
+        raise ConfigError("all are deployed; a debugger is for one device", hint="jetsonx debug NAME")
+    only = results[0]
+    app = only.plan.release.app if only.plan else ""
+    debug_app(obj, only.name or only.address, app, directory=directory, output=output)
 
 
 def _end(results: tuple[Result, ...]) -> None:

@@ -209,7 +209,8 @@ def prune(obj: Context, device: str, app: str, is_dry_run: bool) -> None:
     from jetsonx.deploy.control import make_request
 
     with deployed.reach(obj, device) as place:
-        request = make_request("prune", place.app(app).name, is_dry_run=is_dry_run)
+        found = place.app(app)
+        request = make_request("prune", found.name, form=found.form, is_dry_run=is_dry_run)
         outcome = deployed.carry_out(obj, place, request, what="the tidying up")
     for item in outcome.items:
         obj.console.out(f"{'would remove' if is_dry_run else 'removed'} {item}")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from jetsonx.cli import deployed
 from jetsonx.cli.context import Context
+
+if TYPE_CHECKING:
+    from jetsonx.deploy.values import RemoteContainer
 
 _FAILED = 'exec tail -n "$2" "$HOME/.local/state/jetsonx/apps/$1/failed"'
 
@@ -37,8 +41,23 @@ def command(obj: Context, device: str, app: str, follow: bool, tail: int, previo
             words = ("sh", "-c", _FAILED, "sh", found.name, str(tail))
         elif container is None:
             raise ConfigError(f"{found.name} has no such release on {place.title}", hint="jetsonx status says what is")
+        elif found.form == "files":
+            words = _journal(found.name, container, tail, follow=follow)
         else:
             words = (*place.docker, "logs", "--tail", str(tail), *(("--follow",) if follow else ()), container.id)
         call = ssh_command(place.address, words, os.environ, options=place.link.options())
         status = obj.runner.replace(call)
     raise click.exceptions.Exit(status)
+
+
+def _journal(app: str, release: RemoteContainer, tail: int, *, follow: bool) -> tuple[str, ...]:
+    """What prints the journal of the app's unit, which has the lines of all releases."""
+    from jetsonx.errors import ConfigError
+
+    if release.state == "placed":
+        raise ConfigError(
+            f"{app} has no unit: jetsonx does not start it, and has no log of it",
+            hint="look where that which starts it writes to; jetsonx logs --failed has what a failed health check said",
+        )
+    options = ("-n", str(tail), "-o", "cat", *(("-f",) if follow else ()))
+    return ("journalctl", "--user", "-u", f"jetsonx-{app}.service", *options)

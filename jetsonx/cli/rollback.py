@@ -34,6 +34,8 @@ def command(obj: Context, device: str, app: str) -> None:
             "image": previous.image_id if previous else "",
             "reference": labels.get(REFERENCE_LABEL, ""),
         }
-        request = make_request("rollback", found.name, expected=previous.id if previous else "", about=about)
+        request = make_request(
+            "rollback", found.name, form=found.form, expected=previous.id if previous else "", about=about
+        )
         outcome = deployed.carry_out(obj, place, request, what="the rollback")
     obj.console.out(f"{found.name} on {place.title}: back to {about['release']}, {render_outcome(outcome)}")

@@ -18,5 +18,5 @@ def command(obj: Context, device: str, app: str) -> None:
 
     with deployed.reach(obj, device) as place:
         found = place.app(app)
-        deployed.carry_out(obj, place, make_request("stop", found.name), what="the stop")
+        deployed.carry_out(obj, place, make_request("stop", found.name, form=found.form), what="the stop")
     obj.console.out(f"stopped {found.name} on {place.title}")

@@ -27,7 +27,7 @@ _RELEASE_LABEL, _L4T_LABEL, _TARGET_LABEL = "dev.jetsonx.release", "jetsonx.l4t"
 
 @click.command("sync")
 @deployed.device_argument
-@deployed.app_option
+@click.option("--app", default="", metavar="NAME", help="Which app.  [default: the project's]")
 @click.option("-C", "--directory", default=".", type=_path, help="The project.  [default: .]")
 @click.option("-o", "--output", type=_path, help="What was built.  [default: DIR/out]")
 @click.option("--watch", is_flag=True, help="Go on, and do it again after each build, until Ctrl-C.")
@@ -84,8 +84,12 @@ def _sync(obj: Context, device: str, app: str, directory: Path, base: Path) -> N
     begun = time.monotonic()
     project = load_project(directory)
     with deployed.reach(obj, device) as place:
-        found = place.app(app or (project.name if project.name in place.state.apps else ""))
+        found = place.app(app or project.name)  # never another one, for it would get this project's files
         current = found.current
+        if found.form == "files":
+            raise ConfigError(
+                f"{found.name} is deployed as files, and sync puts files into containers", hint="jetsonx deploy"
+            )
         if current is None:
             raise ConfigError(f"no release of {found.name} is on {place.title}", hint=f"jetsonx deploy {device}")
         out = _built(base, current)

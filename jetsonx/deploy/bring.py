@@ -19,6 +19,12 @@ _PLAIN = (
     'f="$HOME/$1"; r=$2; shift 2; "$@" load -i "$f" >/dev/null && rm -f "$f" && sync && '
     '"$@" image inspect --format "{{.Id}}{{range .RootFS.Layers}} {{.}}{{end}}" "$r"'
 )
+# $1: the bundle; $2: the sha256 of the tar in it. In one line: the login shell may be a csh.
+_UNPACK = (
+    'umask 077; cd "$HOME/.local/state/jetsonx/staging" && gzip -dc "$1" >"$2.made" && s=$(sha256sum <"$2.made") && '
+    '[ "${s%% *}" = "$2" ] && mv -f "$2.made" "$2" && rm -f "$1" && sync'
+)
+_SHARE = ".local/share/jetsonx/apps"  # below $HOME
 
 
 class RecipeFailedError(DeviceError):
@@ -45,19 +51,46 @@ def load_bundle(
     last = _converse(link, prepared.request(tuple(docker)), on_progress)
     if last.get("event") == "loaded" and isinstance(last.get("id"), str):
         return str(last["id"])
+    raise _failure(link, last, "the image could not be loaded")
+
+
+def make_payload(link: Link, prepared: Prepared, *, app: str) -> None:
+    """Make the tar of a release of files out of what was uploaded, in the staging directory.
+
+    Raises RecipeFailedError when all of the files would do, DeviceError when nothing will, UnreachableError when the
+    link breaks.
+    """
+    bundle, payload = prepared.bundle, prepared.image.id.removeprefix("sha256:")
+    if bundle is None:
+        raise TypeError(prepared)
+    old = prepared.plan.old_image_id
+    if not old:
+        done = link.run(("sh", "-c", _UNPACK, "sh", bundle.sha256, payload))
+        if not done.ok:
+            raise DeviceError(f"{link.address.host}: what was sent cannot be unpacked", details=done.tail.strip())
+        return
+    request = {"bundle": bundle.sha256, "old": f"{_SHARE}/{app}/releases/{old}", "payload": payload}
+    last = _converse(link, json.dumps(request).encode(), lambda _done, _total: None, verb="files")
+    if last.get("event") != "loaded":
+        raise _failure(link, last, "the files could not be made there")
+
+
+def _failure(link: Link, last: dict[str, object], what: str) -> DeviceError:
     kind = RecipeFailedError if last.get("reason") in RECIPE_REASONS else DeviceError
     why = _printable(str(last.get("message") or last.get("reason") or "it said nothing"))
-    raise kind(
-        f"{link.address.host}: the image could not be loaded: {why}",
+    return kind(
+        f"{link.address.host}: {what}: {why}",
         hint="what was sent is kept there; see to it and run the same again",
     )
 
 
-def _converse(link: Link, request: bytes, on_progress: Callable[[int, int], None]) -> dict[str, object]:
+def _converse(
+    link: Link, request: bytes, on_progress: Callable[[int, int], None], *, verb: str = "load"
+) -> dict[str, object]:
     """The helper's last event."""
     program = helper_file.helper()
     last: dict[str, object] = {}
-    with link.session(program.call("load")) as session:
+    with link.session(program.call(verb)) as session:
         try:
             session.stdin.write(request)
             session.stdin.close()
@@ -76,7 +109,7 @@ def _converse(link: Link, request: bytes, on_progress: Callable[[int, int], None
     link.check(done_session)
     if last.get("event") == helper_file.MISSING:
         helper_file.install(program, link)
-        return _converse(link, request, on_progress)
+        return _converse(link, request, on_progress, verb=verb)
     return last or {"event": "failed", "message": done_session.tail.strip()[-2000:]}
 
 

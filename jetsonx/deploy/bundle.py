@@ -98,7 +98,7 @@ def prepare(image: LocalImage, name: str, device: Receiver, kept: Kept, method: 
     need = find_need(image, name, device, known)
     old = kept.find(need.old_id) if need.old_id else None
     whole = Need(sent=image.diff_ids)
-    maker = _Maker(image, name, kept)
+    maker = Maker(image, name, kept)
     prices = {"thin": maker.price(need), "full": maker.price(whole)}
     recipe = None
     if old is not None and is_possible(need, device, method, {old.id}):
@@ -126,7 +126,7 @@ def prepare(image: LocalImage, name: str, device: Receiver, kept: Kept, method: 
     return Prepared(name=name, image=image, plan=plan, bundle=bundle)
 
 
-class _Maker:
+class Maker:
     """Makes bundles of an image, or finds them made."""
 
     def __init__(self, image: LocalImage, name: str, kept: Kept) -> None:
@@ -141,19 +141,20 @@ class _Maker:
 
     def recipe(self, need: Need, old: LocalImage, compression: str) -> Bundle:
         """The recipe that makes the layers of ``need`` from ``old``."""
-        return self._find_or_make(
+        return self.find_or_make(
             ["recipe", compression, old.id, *self._what(need)], lambda out: self._recipe(out, need, old, compression)
         )
 
     def whole(self, need: Need) -> Bundle:
         """An archive with the layers of ``need``, compressed."""
-        return self._find_or_make(["whole", *self._what(need)], lambda out: self._whole(out, need))
+        return self.find_or_make(["whole", *self._what(need)], lambda out: self._whole(out, need))
 
     def _what(self, need: Need) -> list[str]:
         held = [f"{diff_id}={need.held[diff_id].digest}" for diff_id in sorted(need.held)]
         return [self._image.id, self._name, ",".join(need.sent), ",".join(held)]
 
-    def _find_or_make(self, parts: list[str], make: Any) -> Bundle:
+    def find_or_make(self, parts: list[str], make: Any) -> Bundle:
+        """The bundle that ``make`` writes, which ``parts`` say all about, or the one that was made of them before."""
         key = hashlib.sha256("\n".join([str(_VERSION), *parts]).encode()).hexdigest()
         with self._kept.alone() as folder:
             bundles = folder / "bundles"

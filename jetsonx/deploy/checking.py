@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetsonx import __version__
-from jetsonx.deploy.sources import Built
+from jetsonx.deploy.built import Built
 from jetsonx.device.identify import Identity
 from jetsonx.device.profile import device_facts
 from jetsonx.device.values import Device
@@ -55,9 +55,9 @@ class Checks:
 
         if identity.target is None:
             raise TypeError(identity)
-        kind = "oci" if built.path.is_dir() else "docker-archive"
+        where = f"{'oci' if built.path.is_dir() else 'docker-archive'}:{built.path}"
         request = Request(
-            what=(f"{kind}:{built.path}",),
+            what=(str(built.path) if built.program is not None else where,),
             profiles=(profile_of_device(identity.target, facts),),
             directory=self._directory,
         )

@@ -89,7 +89,7 @@ def deploy(order: Order, effects: Effects, environ: Mapping[str, str]) -> tuple[
 
     Raises ConfigError for what is wrong before a device is asked.
     """
-    sources = load_sources(order)
+    sources = load_sources(order, effects.store)
     places = _places(order, sources, environ)
     shop = Shop(
         order=order,
@@ -152,7 +152,9 @@ def _stage(job: _Job, shop: Shop, pause: Callable[[float], None]) -> None:
 
 
 def _recover(job: _Job, ready: Ready, shop: Shop) -> None:
-    outcome = control.carry_out(job.link, control.make_request("recover", ready.plan.release.app))
+    outcome = control.carry_out(
+        job.link, control.make_request("recover", ready.plan.release.app, form=ready.plan.release.form)
+    )
     _remember(job, ready.plan.release.app, outcome, shop)
     job.console.warn(f"a {ready.plan.interrupted} that had been interrupted was recovered: {outcome.recovered}")
     check_outcome(outcome, what="the recovery")

@@ -21,17 +21,6 @@ put() { # standard input becomes the file $1: it is either the old one or the wh
   cat >"$1.part" && { sync "$1.part" 2>/dev/null || sync; } && mv -f "$1.part" "$1"
 }
 
-dk() { # docker, for at most $limit seconds
-  # shellcheck disable=SC2086 # two words when it takes sudo
-  if has timeout; then timeout -k 5 "${limit:-60}" $docker "$@"; else $docker "$@"; fi
-}
-engine_is_there() { (limit=10 && dk version --format '{{.Server.Version}}') >/dev/null 2>&1; }
-find_engine() {
-  docker=docker
-  if engine_is_there || ! has sudo; then return; fi
-  docker='sudo -n docker'
-  engine_is_there || docker=docker
-}
 await_engine() { # a dockerd that is restarted comes back within seconds
   tries=0
   until engine_is_there; do
@@ -57,27 +46,6 @@ ask_again() { # after a question that the engine did not answer; its silence is 
   if [ "$unanswered" -gt 20 ] || ! await_engine; then leave; fi
   nap
 }
-exists() { # $1: a container's ID or name
-  [ -n "$1" ] || return 1
-  unanswered=0
-  until dk inspect --type container --format x "$1" >/dev/null 2>"$run/answer"; do
-    if grep -qi 'no such \(container\|object\)' "$run/answer"; then return 1; fi
-    ask_again
-  done
-}
-field() { dk inspect --type container --format "$2" "$1" 2>/dev/null; }
-find_id() { # $1: a container's whole name; inspect takes the beginning of an ID too
-  id=''
-  exists "$1" || return 0
-  found=$(field "$1" '{{.Name}} {{.ID}}')
-  if [ "${found% *}" = "/$1" ]; then id=${found##* }; fi
-}
-is_ours() { [ "$(field "$1" '{{index .Config.Labels "dev.jetsonx.app"}}')" = "$app" ]; }
-is_running() { exists "$1" && [ "$(field "$1" '{{.State.Running}}')" = true ]; }
-named() { # the container $1 is called $2
-  [ "$(field "$1" '{{.Name}}')" = "/$2" ] || dk rename "$1" "$2" 2>>"$said"
-}
-
 birth() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; } # when a process began, so that a number is one
 held_by() { sed -n "s/^$1=//p" "$home/holder" 2>/dev/null; }
 holder_lives() { # whoever wrote the file is still at work; a number may be another's by now, after a reboot surely is
@@ -113,16 +81,17 @@ drop_lock() {
 
 mark() { # $1: the step that begins now
   step=$1
-  for name in step op kind blue_green old old_restart old_running older new dir stopped boot why failed_at entry; do
+  for name in step op kind backend blue_green old old_restart old_running older new dir stopped boot why failed_at entry; do
     eval "printf '%s=%s\n' $name \"\$$name\""
   done | put "$home/journal" || return 1
   printf '%s\n' "$step" >"$run/step"
 }
 read_journal() {
+  backend=container # journals that do not say it are of releases before there was another
   while IFS= read -r line; do
     name=${line%%=*}
     case $name in
-      step | op | kind | blue_green | old | old_restart | old_running | older | new | dir | stopped | boot | why | failed_at | entry)
+      step | op | kind | backend | blue_green | old | old_restart | old_running | older | new | dir | stopped | boot | why | failed_at | entry)
         eval "$name=\${line#*=}"
         ;;
     esac

@@ -15,12 +15,13 @@ from datetime import datetime, timezone
 from jetsonx.deploy.ask import ask, read_script
 from jetsonx.deploy.outcome import Outcome, parse_outcome, read_fields
 from jetsonx.deploy.request import Debugger, Files, Kind, Request, render_request
-from jetsonx.deploy.values import Release
+from jetsonx.deploy.values import Form, Release
 from jetsonx.device.link import Link
 from jetsonx.errors import DeviceError
 from jetsonx.rootfs.ssh import UnreachableError
 
-_PARTS = ("common.sh", "health.sh", "switch.sh", "sync.sh", "debug.sh", "tidy.sh")
+_PARTS = ("health.sh", "switch.sh", "sync.sh", "debug.sh", "tidy.sh")
+_BACKENDS = ("container", "files")
 _MOST_BYTES = 1 << 18
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
 _PATIENCE_S = 900.0
@@ -57,13 +58,16 @@ def make_request(
     app: str,
     *,
     release: Release | None = None,
+    form: Form = "container",
     expected: str = "",
     about: Mapping[str, str] | None = None,
     is_dry_run: bool = False,
     files: Files | None = None,
     debugger: Debugger | None = None,
 ) -> Request:
-    """A new operation of this user, now. ``about``: what a rollback's line of the histories says of its release."""
+    """A new operation of this user, now. ``form``: of the app there, where no ``release`` says it. ``about``: what a
+    rollback's line of the histories says of its release.
+    """
     op, who = secrets.token_hex(8), f"{getpass.getuser()}@{os.uname().nodename}"
     when = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     entry = {"op": op, "kind": kind, "app": app, "who": who, "when": when, **(about or {})}
@@ -76,6 +80,7 @@ def make_request(
         who=who,
         when=when,
         release=release,
+        form=release.form if release is not None else form,
         entry=entry if kind in ("switch", "rollback") else None,
         expected=expected,
         is_dry_run=is_dry_run,
@@ -87,8 +92,11 @@ def make_request(
 def switch_script(request: Request) -> bytes:
     """All that the device's shell gets. Raises ConfigError for what can be no release."""
     prelude = read_script("jetsonx.rootfs", "script.sh")
+    common = read_script("jetsonx.deploy", "common.sh")
     parts = (read_script("jetsonx.deploy", name) for name in _PARTS)
-    return "\n".join([prelude, render_request(request), *parts, "jetsonx_main\n"]).encode()
+    # Both go along: the journal of what has to be recovered may be of the other. Each defines the same functions.
+    backends = (f"use_{name}() {{\n{read_script('jetsonx.deploy', f'{name}.sh')}}}\n" for name in _BACKENDS)
+    return "\n".join([prelude, render_request(request), common, *backends, *parts, "jetsonx_main\n"]).encode()
 
 
 def carry_out(
@@ -108,7 +116,7 @@ def carry_out(
     if outcome is not None:
         return outcome
     # The script was killed, or the device was rebooted: whoever comes next brings it to its end, so do we.
-    mending = make_request("recover", request.app)
+    mending = make_request("recover", request.app, form=request.form)
     mended = _follow(link, mending, on_step, on_trouble, patience_s)
     if mended is not None and not mended.ok:
         return mended

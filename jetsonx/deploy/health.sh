@@ -1,8 +1,5 @@
-# The health gate: whether the release in container $new works, as its `health` says. What is not so is put into `why`.
+# The health gate: whether the release $new works, as its `health` says. What is not so is put into `why`.
 # Times are counted in what /proc/uptime says, which no clock changes.
-look() { # what the engine says of it, in one call
-  seen=$(field "$new" '{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}} {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{.State.StartedAt}}')
-}
 probe_http() {
   if has curl; then
     [ "$(limit=5 && curl -sS -o /dev/null -m 5 -w '%{http_code}' -- "$health_url" 2>/dev/null)" = 200 ]
@@ -33,7 +30,7 @@ is_well() {
       esac
       return 1
       ;;
-    command) (limit=$health_timeout && with_health dk exec "$new") >/dev/null 2>&1 ;;
+    command) (limit=$health_timeout && with_health run_inside) >/dev/null 2>&1 ;;
     http) probe_http ;;
     stays)
       if [ "$5" != "$since" ]; then # started anew by an engine that was restarted
@@ -44,11 +41,14 @@ is_well() {
       ;;
   esac
 }
+is_done() { # $1: state, $2: exit status; nobody asked for it to run on, and it ended well
+  case $restart in no | on-failure*) [ "$1" = exited ] && [ "$2" = 0 ] ;; *) return 1 ;; esac
+}
 pass_gate() {
   since='' absent=0 up_from=$(now) gate_from=$up_from
   while :; do
     if ! look; then
-      attempt look || { why='its container is gone' && return 1; }
+      attempt look || { why='it is gone' && return 1; }
       if ! attempt start_new; then return 1; fi # the engine was away and took it along
       gate_from=$(now) since=''
       continue
@@ -61,7 +61,9 @@ pass_gate() {
     if [ "$2" != 0 ]; then why="it ended$ended and was started again" && return 1; fi
     case $1 in
       running) if is_well "$@"; then return 0; fi ;;
-      exited | dead) # an engine that was restarted takes a moment to start again what its policy says
+      exited | dead)
+        if is_done "$1" "$3"; then return 0; fi
+        # an engine that was restarted takes a moment to start again what its policy says
         absent=$((absent + 1))
         if [ "$restart" = no ] || [ "$absent" -ge 10 ]; then why="it ended with status $3" && return 1; fi
         ;;

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from jetsonx import __version__
+from jetsonx.deploy.state import DeviceState
 from jetsonx.deploy.values import Health, Release
 from jetsonx.device.values import Device
 from jetsonx.errors import ConfigError
@@ -29,6 +30,18 @@ _SECOND_NS = 1_000_000_000
 _INTERVAL_S, _TIMEOUT_S, _RETRIES = 30.0, 30.0, 3
 _GRACE_S = 5.0
 _ID_DIGITS = 12
+_FOR_CONTAINERS = (
+    "gpu", "network", "ipc", "shm_size", "volumes", "ports", "device_nodes", "groups", "cap_add", "privileged",
+    "blue_green",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What is started in a release's directory, none for (), and the directories below it that hold libraries."""
+
+    command: tuple[str, ...]
+    library_dirs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +125,56 @@ def plan_release(
         is_blue_green=deploy.blue_green,
         keep=deploy.keep,
     )
+
+
+def plan_files_release(
+    deploy: DeploySection,
+    state: DeviceState,
+    image: ImageFacts,
+    program: Program,
+    *,
+    app: str,
+    env: Mapping[str, str],
+    secrets: Mapping[str, bytes],
+) -> Release:
+    """The release of files for a device; the same for the same. ``env`` is what the project says for every place.
+
+    Raises ConfigError for what only containers have.
+    """
+    _refuse_for_files(deploy)
+    has_unit = deploy.unit and state.has_units and bool(program.command)
+    health = _health(deploy, image)
+    env = {**env, **dict(deploy.env)}
+    made_of = [image.id, app, asdict(program), env, has_unit, deploy.restart, deploy.stop_timeout_s, asdict(health)]
+    made_of.append(_digest(app, secrets))
+    release_id = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:_ID_DIGITS]
+    return Release(
+        app=app,
+        id=release_id,
+        image_id=image.id,
+        reference=f"files/{app}:{release_id}",
+        command=program.command,
+        secrets=secrets,
+        restart=deploy.restart,
+        health=health,
+        stop_timeout_s=deploy.stop_timeout_s,
+        keep=deploy.keep,
+        form="files",
+        has_unit=has_unit,
+        env=env,
+        library_dirs=program.library_dirs,
+    )
+
+
+def _refuse_for_files(deploy: DeploySection) -> None:
+    none = DeploySection()
+    said = [name for name in _FOR_CONTAINERS if getattr(deploy, name) != getattr(none, name)]
+    if said:
+        keys = ", ".join(f"deploy.{name}" for name in said)
+        raise ConfigError(
+            f'{keys}: only a container has that, not deploy.kind = "files"',
+            hint="leave it out: the program is one of the device's own, with all that its user may do",
+        )
 
 
 def published(deploy: DeploySection) -> tuple[str, ...]:

@@ -70,13 +70,26 @@ def plan_steps(plan: DevicePlan) -> Iterator[str]:
     if plan.is_current or plan.transfer is None:
         return
     transfer, release = plan.transfer, plan.release
+    is_files = release.form == "files"
     if transfer.method != "none":
         yield f"upload {amount(transfer.send_bytes)} ({transfer.method})"
-        yield "load it into Docker there, and see that the image is the same"
-    yield f"name the image {release.reference}"
+        yield (
+            "see there that what came is the same"
+            if is_files
+            else "load it into Docker there, and see that the image is the same"
+        )
+    if is_files:
+        yield f"put it into ~/.local/share/jetsonx/apps/{release.app}/releases/{release.id}.NUMBER"
+        if not release.has_unit and release.health.kind == "command":
+            yield "try its health command there"
+        yield "make `current` a link to it"
+    else:
+        yield f"name the image {release.reference}"
     old = f"release {plan.running}" if plan.running else ""
     if release.is_blue_green and old:
         yield f"start {release.app} beside {old}, judge its health, then stop that"
+    elif is_files and not release.has_unit:
+        yield "judge its health; if it is not well, `current` leads to what it led to before"
     elif old:
         yield f"stop {old}, start {release.app}, judge its health; if it is not well, go back to {old}"
     else:
@@ -96,7 +109,7 @@ def render_plan(plan: DevicePlan, *, everything: bool = False) -> Iterator[str]:
     if plan.is_current:
         yield "  nothing to do: it runs there already"
     elif plan.transfer is not None:
-        yield f"  send     {_transfer_words(plan.transfer)}"
+        yield f"  send     {_transfer_words(plan.transfer, is_files=plan.release.form == 'files')}"
     for number, step in enumerate(plan_steps(plan), 1):
         yield f"  {number}. {step}"
 
@@ -152,9 +165,9 @@ def plan_json(plan: DevicePlan) -> dict[str, Any]:
     }
 
 
-def _transfer_words(transfer: Transfer) -> str:
+def _transfer_words(transfer: Transfer, *, is_files: bool) -> str:
     if transfer.method == "none":
-        return "nothing: the image is there"
+        return f"nothing: the {'files are' if is_files else 'image is'} there"
     others = ", ".join(f"{name} {amount(price)}" for name, price in transfer.prices.items() if name != transfer.method)
     why = f"; {transfer.why}" if transfer.why else ""
     beside = f" (instead of {others})" if others else ""

@@ -13,7 +13,7 @@ from jetsonx.catalog.versions import short_l4t
 from jetsonx.console import amount
 from jetsonx.deploy.options import Gpu, ImageFacts
 from jetsonx.deploy.state import APP_LABEL, DeviceState
-from jetsonx.deploy.values import Release
+from jetsonx.deploy.values import Form, Release
 from jetsonx.device.identify import Identity
 from jetsonx.device.judge import Line, assess
 from jetsonx.device.values import Device
@@ -29,8 +29,9 @@ class Subject:
     """What is to be judged: a release of an image on its way to a device.
 
     ``gpu`` is how it comes to the GPU, of its own accord or, when ``must_have_gpu`` is False, as [deploy] says.
-    ``ports`` of the device are those that it takes. ``verdict`` is what the check of the image's files for this device
-    found, one line for each error; None: it was not asked.
+    ``wants_unit``: files are to be run by a unit of systemd. ``ports`` of the device are those that it takes.
+    ``verdict`` is what the check of the image's files for this device found, one line for each error; None: it was not
+    asked.
     """
 
     device: Device
@@ -40,35 +41,78 @@ class Subject:
     state: DeviceState
     gpu: Gpu
     must_have_gpu: bool = True
+    wants_unit: bool = False
     ports: tuple[str, ...] = ()
     verdict: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a deployment brings: bytes of the bundle that is sent, and of the layers that are new there, unpacked."""
+    """What a deployment brings: bytes of the bundle that is sent, and of the layers that are new there, unpacked,
+    or of all files.
+    """
 
     bundle_bytes: int
     layer_bytes: int
+    form: Form = "container"
 
 
 def judge_subject(subject: Subject, catalog: Catalog) -> tuple[Line, ...]:
     """Everything that can be said before it is known what has to be sent."""
+    is_container = subject.release.form == "container"
     judged = (
         ("architecture", _judge_architecture(subject)),
         ("target", _judge_target(subject, catalog)),
         ("device code", _judge_code(subject)),
         ("program", _judge_verdict(subject)),
-        ("gpu", _judge_gpu(subject)),
+        ("gpu", _judge_gpu(subject) if is_container else None),
         ("memory", _judge_memory(subject.device)),
         ("lock", _judge_lock(subject)),
-        ("names", _judge_names(subject)),
+        ("form", _judge_form(subject)),
+        ("names", _judge_names(subject) if is_container else None),
         ("ports", _judge_ports(subject)),
+        ("home", None if is_container else _judge_home(subject)),
+        ("systemd", None if is_container else _judge_systemd(subject)),
         ("health", _judge_health(subject)),
     )
     lines = [Line(name=name, finding=finding) for name, finding in judged if finding is not None]
+    if not is_container:
+        return tuple(lines)
     lines += [line for line in assess(subject.device, catalog).lines if line.name in _of_device(subject)]
     return tuple(lines)
+
+
+def _judge_form(subject: Subject) -> Finding | None:
+    app = subject.state.apps.get(subject.release.app)
+    if app is None or app.form == subject.release.form or not app.history:
+        return None
+    found = f"{app.name} is there already, deployed as {'files' if app.form == 'files' else 'a container'}"
+    return Finding(status="fail", found=found, mend=Mend(text="take another name: --app NAME"))
+
+
+def _judge_home(subject: Subject) -> Finding:
+    if subject.state.can_run:
+        return Finding(status="ok", found="programs can be started there")
+    found = "the file system of the home directory is mounted noexec: no program can be started there"
+    return Finding(status="fail", found=found, mend=Mend(text="mount it without noexec there, or deploy a container"))
+
+
+def _judge_systemd(subject: Subject) -> Finding:
+    release = subject.release
+    if release.has_unit and subject.state.has_linger:
+        return Finding(status="ok", found=f"the unit jetsonx-{release.app}.service of the user runs it")
+    if release.has_unit:
+        found = "a unit of the user runs it, and only while somebody is logged in"
+        return Finding(status="warn", found=found, mend=Mend(text="on the device: loginctl enable-linger"))
+    if not subject.wants_unit:
+        return Finding(status="ok", found="not asked for: others start what is put there")
+    lacks = "no single program is to be started" if not release.command else "systemctl --user does not answer there"
+    fix = (
+        "name it: image.entrypoint"
+        if not release.command
+        else "start it by something else, and say deploy.unit = false"
+    )
+    return Finding(status="warn", found=f"{lacks}: nothing starts what is put there", mend=Mend(text=fix))
 
 
 def _of_device(subject: Subject) -> tuple[str, ...]:
@@ -84,6 +128,11 @@ def judge_load(device: Device, load: Load) -> tuple[Line, ...]:
     docker = device.docker
     # The layers lie there twice for a moment: in the archive that is read, or containerd's store, and unpacked.
     store = ("disk", docker.free_bytes, round((2 * load.layer_bytes + load.bundle_bytes) * _SPARE), docker.root)
+    if load.form == "files":
+        needed = round((2 * load.layer_bytes + load.bundle_bytes) * _SPARE)
+        free = device.home_free_bytes
+        finding = None if free is None else _judge_room(free, needed, device.home)
+        return (Line(name="disk", finding=finding),) if finding else ()
     home = ("staging", device.home_free_bytes, round(load.bundle_bytes * _SPARE), device.home)
     return tuple(
         Line(name=name, finding=_judge_room(free, needed, place))
@@ -254,6 +303,8 @@ def _judge_health(subject: Subject) -> Finding:
         "http": f"{health.url} answers with 200 within {health.timeout_s} s",
         "stays": f"it runs for {health.stays_s} s",
     }
+    if subject.release.form == "files" and not subject.release.has_unit and health.kind == "stays":
+        return Finding(status="ok", found="not judged: nothing of ours starts it, and deploy.health names no command")
     return Finding(status="ok", found=f"well when {words[health.kind]}")
 
 

@@ -20,9 +20,20 @@ def choose_app(state: DeviceState, wanted: str, project: str) -> AppState:
 
     Raises ConfigError when that is none, with those that there are.
     """
+    app = _choose(state, wanted, project)
+    if not state.by and app.form == "container":
+        raise _no_docker()
+    return app
+
+
+def _no_docker() -> DeviceError:
+    return DeviceError("Docker does not answer there", hint="jetsonx device probe NAME says what is missing")
+
+
+def _choose(state: DeviceState, wanted: str, project: str) -> AppState:
     there = ", ".join(state.apps) or "none"
-    if not state.by:
-        raise DeviceError("Docker does not answer there", hint="jetsonx device probe NAME says what is missing")
+    if not state.by and not state.apps:
+        raise _no_docker()
     if wanted:
         if wanted not in state.apps:
             raise ConfigError(f"the device has no app {wanted!r}", hint=f"apps there: {there}")

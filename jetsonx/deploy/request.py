@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jetsonx.deploy.values import Release
+from jetsonx.deploy.values import Form, Release
 from jetsonx.errors import ConfigError
 
 Kind = Literal["switch", "rollback", "stop", "prune", "recover", "sync", "debug"]
@@ -27,6 +27,7 @@ _RELEASE = re.compile(r"[0-9a-f]{6,64}")
 _IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
 _REFERENCE = re.compile(r"[a-z0-9][a-z0-9._/-]{0,200}:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _SECRET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,6})?")
 _URL = re.compile(r"https?://[!-~]+")
 
@@ -58,9 +59,9 @@ class Request:
     """One operation on an app of a device.
 
     ``op`` names it, sixteen hexadecimal digits that no other has: sent twice, it is done once. ``who`` and ``when``
-    (this host's time) are for people who find the lock held, and for histories. ``release`` is what to switch to;
-    ``entry`` the operation in histories, without how it ended; ``expected`` is the container that a rollback goes to,
-    or that a sync or a debugger works on.
+    (this host's time) are for people who find the lock held, and for histories. ``release`` is what to switch to,
+    ``form`` that of the app; ``entry`` the operation in histories, without how it ended; ``expected`` is the container
+    that a rollback goes to, or that a sync or a debugger works on.
     """
 
     kind: Kind
@@ -69,6 +70,7 @@ class Request:
     who: str
     when: str
     release: Release | None = None
+    form: Form = "container"
     entry: Mapping[str, str] | None = None
     expected: str = ""
     is_dry_run: bool = False
@@ -105,13 +107,17 @@ def check_release(release: Release) -> None:
         ("image reference", release.reference, _REFERENCE),
         ("restart policy", release.restart, _RESTART),
         *(("name of a secret", name, _SECRET) for name in release.secrets),
+        *(("name of an environment variable", name, _VARIABLE) for name in release.env),
         *((("URL to ask for health", release.health.url, _URL),) if release.health.kind == "http" else ()),
     ):
         if not pattern.fullmatch(text):
             raise ConfigError(f"{text!r} is no {what}")
+    if release.form == "files" and (release.is_blue_green or release.health.kind == "image"):
+        raise ConfigError("a release of files is neither started beside the old one nor judged by an image")
     if release.health.kind == "command" and not release.health.command:
         raise ConfigError("the health check by a command has no command", hint="say health.command in jetsonx.toml")
-    for word in (*release.options, *release.command, *release.health.command, *_label_words(release)):
+    words = (*release.options, *release.command, *release.health.command, *_label_words(release))
+    for word in (*words, *release.env.values(), *release.library_dirs):
         if "\0" in word:
             raise ConfigError(f"{word!r} holds a NUL, which no program can be given")
 
@@ -126,6 +132,7 @@ def render_request(request: Request) -> str:
         "app": request.app,
         "op": request.op,
         "kind": request.kind,
+        "backend": request.form,
         "who": _one_line(request.who),
         "stamp": _one_line(request.when),
         "entry": entry,
@@ -169,8 +176,25 @@ def render_release(release: Release) -> str:
         "health_timeout": max(health.timeout_s, health.stays_s + 5 if health.kind == "stays" else 1),
     }
     words = (*release.options, *_label_words(release), release.image_id, *release.command)
+    more = ""
+    if release.form == "files":
+        values |= _values_of_files(release)
+        words = release.command
+        env = tuple(f"{name}={value}" for name, value in release.env.items())
+        more = _function("with_env", env) + _function("with_libraries", release.library_dirs)
     lines = [f"{name}={_quote(str(value))}\n" for name, value in values.items()]
-    return "".join([*lines, _function("with_words", words), _function("with_health", health.command)])
+    return "".join([*lines, _function("with_words", words), _function("with_health", health.command), more])
+
+
+def _values_of_files(release: Release) -> dict[str, object]:
+    """What files.sh reads of a release; without a unit nothing of ours starts it, and nothing starts it again."""
+    policy = release.restart.partition(":")[0]
+    return {
+        "payload": release.image_id.removeprefix("sha256:"),
+        "unit": int(release.has_unit),
+        "unit_restart": policy if policy in ("no", "on-failure") else "always",
+        **({} if release.has_unit else {"restart": "no", "health_stays": 0}),
+    }
 
 
 def _label_words(release: Release) -> tuple[str, ...]:

@@ -3,54 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jetsonx.catalog import Catalog
-from jetsonx.deploy.image import LocalImage, load_image
-from jetsonx.deploy.options import ImageFacts, parse_image
+from jetsonx.deploy.built import Built
+from jetsonx.deploy.image import load_image
+from jetsonx.deploy.options import parse_image
 from jetsonx.deploy.order import Order
 from jetsonx.deploy.request import check_app
 from jetsonx.device.identify import Identity
 from jetsonx.errors import ConfigError
 from jetsonx.project import load_project
 from jetsonx.project.model import FILE_NAME, DeploySection, Project
+from jetsonx.store.cachedir import CacheDir
 
 _MOST_SECRET_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """An image on this host, where it lies and what it says of itself."""
-
-    path: Path
-    image: LocalImage
-    facts: ImageFacts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What goes to devices. ``images`` are the project's, one for each L4T release, or the one that was named."""
+    """What goes to devices. ``images`` are the project's, one for each L4T release, or the one that was named;
+    ``env`` what files get of the image's environment.
+    """
 
     app: str
     deploy: DeploySection
     secrets: Mapping[str, bytes]
     images: tuple[Built, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_sources(order: Order) -> Sources:
+def load_sources(order: Order, cache: CacheDir) -> Sources:
     """Everything that is read here before a device is asked.
 
     Raises ConfigError for a project without an image, an image that is none, a name that no app can have, or a secret
     that cannot be read.
     """
     project = _project(order)
+    if project is not None and project.deploy.kind == "files":
+        return _load_files(order, project, cache)
     images = tuple(_load(path) for path in _places(order))
     app = order.app or (project.name if project else _title(images[0]))
     check_app(app)
     deploy = project.deploy if project else DeploySection()
     secrets = dict(_secrets(project)) if project else {}
     return Sources(app=app, deploy=deploy, secrets=secrets, images=images)
+
+
+def _load_files(order: Order, project: Project, cache: CacheDir) -> Sources:
+    if order.image is not None or order.is_blue_green:
+        what = "--image" if order.image is not None else "--blue-green"
+        raise ConfigError(f'{what} is for containers, and {project.path} says deploy.kind = "files"')
+    from jetsonx.deploy.files import load_files
+
+    app = order.app or project.name
+    check_app(app)
+    images = tuple(load_files(project, place, cache) for place in _find(order, "files"))
+    return Sources(
+        app=app,
+        deploy=project.deploy,
+        secrets=dict(_secrets(project)),
+        images=images,
+        env=dict(project.image.env),
+    )
 
 
 def choose_image(images: Sequence[Built], identity: Identity, l4t: str | None, catalog: Catalog) -> Built:
@@ -79,10 +95,16 @@ def _places(order: Order) -> tuple[Path, ...]:
     """Where the images lie: a build for several L4T releases leaves a directory for each."""
     if order.image is not None:
         return (order.image,)
+    return tuple(place / "image" for place in _find(order, "image"))
+
+
+def _find(order: Order, what: str) -> tuple[Path, ...]:
+    """The directories of builds that hold ``what``."""
     out = order.output or order.directory / "out"
-    found = tuple(place / "image" for place in (out, *sorted(out.glob("r*"))) if (place / "image").is_dir())
+    found = tuple(place for place in (out, *sorted(out.glob("r*"))) if (place / what).is_dir())
     if not found:
-        raise ConfigError(f"{out} holds no image", hint="build one first: jetsonx build; or name one: --image DIR|FILE")
+        hint = "build one first: jetsonx build; or name one: --image DIR|FILE"
+        raise ConfigError(f"{out} holds no {what}", hint=hint if what == "image" else "build first: jetsonx build")
     return found
 
 

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 from jetsonx.catalog import Catalog
 from jetsonx.console import Console, amount
 from jetsonx.deploy.ask import probe_state
+from jetsonx.deploy.built import Built
 from jetsonx.deploy.checking import Checks
 from jetsonx.deploy.kept import Kept
-from jetsonx.deploy.options import choose_gpu, plan_release, published
+from jetsonx.deploy.options import choose_gpu, plan_files_release, plan_release, published
 from jetsonx.deploy.order import Order
 from jetsonx.deploy.pace import Backoff
 from jetsonx.deploy.plan import DevicePlan, Transfer
 from jetsonx.deploy.preflight import Load, Subject, failures, judge_load, judge_subject
-from jetsonx.deploy.sources import Built, Sources, choose_image
+from jetsonx.deploy.sources import Sources, choose_image
 from jetsonx.deploy.state import RELEASE_LABEL, AppState, DeviceState
 from jetsonx.deploy.transfer import Method, Receiver
 from jetsonx.deploy.values import Release
@@ -33,6 +34,7 @@ from jetsonx.device.probe import probe_device
 from jetsonx.device.registry import open_registry
 from jetsonx.device.values import Device
 from jetsonx.errors import DeviceError
+from jetsonx.project.model import DeploySection
 from jetsonx.rootfs.ssh import UnreachableError
 from jetsonx.runner import Runner
 
@@ -103,7 +105,7 @@ def make_ready(there: Reached, shop: Shop, *, method: Method | None = None) -> R
     device = there.device
     built = choose_image(sources.images, there.identity, device.l4t, shop.catalog)
     deploy = replace(sources.deploy, blue_green=sources.deploy.blue_green or order.is_blue_green)
-    release = plan_release(deploy, device, built.facts, app=sources.app, secrets=sources.secrets)
+    release = _plan_release(built, there, sources, deploy)
     app = there.state.apps.get(sources.app, AppState(name=sources.app))
     plan = DevicePlan(
         name=there.name,
@@ -124,18 +126,17 @@ def make_ready(there: Reached, shop: Shop, *, method: Method | None = None) -> R
         state=there.state,
         gpu=choose_gpu(deploy, device),
         must_have_gpu=deploy.gpu != "none",
+        wants_unit=deploy.unit,
         ports=published(deploy),
         verdict=shop.checks.verdict(built, there.identity, device),
     )
     checks = judge_subject(subject, shop.catalog)
     if failures(checks):
         return Ready(plan=replace(plan, checks=checks), built=built, prepared=None)
-    from jetsonx.deploy.bundle import prepare
-
     with shop.encoding:  # of several devices with the same old image, the first makes the bundle
-        prepared = prepare(built.image, release.reference, _receiver(there), shop.kept, method or order.method)
+        prepared = _prepare(built, release, there, shop, method or order.method)
     transfer = _transfer(prepared)
-    room = Load(bundle_bytes=transfer.send_bytes, layer_bytes=transfer.layer_bytes)
+    room = Load(bundle_bytes=transfer.send_bytes, layer_bytes=transfer.layer_bytes, form=release.form)
     plan = replace(plan, checks=(*checks, *judge_load(device, room)), transfer=transfer)
     return Ready(plan=plan, built=built, prepared=None if plan.failures else prepared)
 
@@ -168,9 +169,11 @@ def _bring_once(ready: Ready, there: Reached, shop: Shop, console: Console, paus
     prepared, release, link = ready.prepared, ready.plan.release, there.link
     if prepared is None:
         raise DeviceError(f"{link.address.host}: what it was asked about changed meanwhile", hint="run the same again")
+    if prepared.bundle is None and release.form == "files":
+        return release
     if prepared.bundle is None:
         return _tagged(prepared.plan.there, release, there)
-    from jetsonx.deploy.bring import load_bundle
+    from jetsonx.deploy.bring import load_bundle, make_payload
     from jetsonx.deploy.sending import Parcel
     from jetsonx.deploy.upload import upload
 
@@ -184,6 +187,9 @@ def _bring_once(ready: Ready, there: Reached, shop: Shop, console: Console, paus
         attempts=None if shop.order.retries else 1,
         sleep=pause,
     )
+    if release.form == "files":
+        make_payload(link, prepared, app=release.app)
+        return release
     started = time.monotonic()
     identity = load_bundle(link, prepared, docker=there.docker, has_python=has_python)
     prepared.arrived(shop.kept)
@@ -210,6 +216,30 @@ def _tagged(identity: str, release: Release, there: Reached) -> Release:
     return replace(release, image_id=identity)
 
 
+def _plan_release(built: Built, there: Reached, sources: Sources, deploy: DeploySection) -> Release:
+    if built.program is None:
+        return plan_release(deploy, there.device, built.facts, app=sources.app, secrets=sources.secrets)
+    return plan_files_release(
+        deploy,
+        there.state,
+        built.facts,
+        built.program,
+        app=sources.app,
+        env=sources.env,
+        secrets=sources.secrets,
+    )
+
+
+def _prepare(built: Built, release: Release, there: Reached, shop: Shop, method: Method) -> Prepared:
+    from jetsonx.deploy.bundle import prepare
+    from jetsonx.deploy.files import prepare_files
+
+    if built.program is None:
+        return prepare(built.image, release.reference, _receiver(there), shop.kept, method)
+    app = there.state.apps.get(release.app, AppState(name=release.app))
+    return prepare_files(built, release.reference, app, shop.kept, _receiver(there), method)
+
+
 def _transfer(prepared: Prepared) -> Transfer:
     plan = prepared.plan
     return Transfer(
@@ -232,7 +262,7 @@ def _receiver(there: Reached) -> Receiver:
 def _running(app: AppState) -> str:
     """The release that runs there and is well, as far as the engine knows."""
     current = app.current
-    if current is None or current.state != "running" or current.health == "unhealthy":
+    if current is None or current.state not in ("running", "placed") or current.health == "unhealthy":
         return ""
     return current.labels.get(RELEASE_LABEL, "")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jetsonx.deploy.outcome import read_fields
 from jetsonx.deploy.request import is_app
-from jetsonx.deploy.values import RemoteContainer, RemoteImage
+from jetsonx.deploy.values import Form, RemoteContainer, RemoteImage
 
 APP_LABEL = "dev.jetsonx.app"
 RELEASE_LABEL = "dev.jetsonx.release"
@@ -19,7 +19,13 @@ REFERENCE_LABEL = "dev.jetsonx.reference"
 _ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
 _PORT = re.compile(r"[0-9]{1,5}")
 _NUMBER = re.compile(r"[0-9]{1,15}")
-_OF_APPS = ("journal", "holder", "history", "modified", "failed")
+_FILES = re.compile(
+    r"(current|previous|older) (([0-9a-f]{6,64})\.[0-9]{1,9}) ([0-9a-f]{64}) (\S{1,400}) ([a-z-]{1,20}) "
+    r"([0-9]{1,9}) ([0-9]{1,9})"
+)
+# What systemd calls the states of a unit, in Docker's words.
+_STATES = {"active": "running", "activating": "restarting", "failed": "exited", "inactive": "exited"}
+_OF_APPS = ("journal", "holder", "history", "modified", "failed", "form", "files")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +48,7 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppState:
-    """An app of a device. ``current`` and ``previous`` are its containers, ``older`` those that wait to be pruned.
+    """An app of a device, of one ``form``. ``current`` and ``previous`` are its releases, ``older`` those to be pruned.
 
     ``history`` are its last operations, the oldest first; ``failed`` is the release whose log was kept. ``modified``
     are containers that `jetsonx sync` put files into, by ID: when, and by whom. ``debugged`` is the container that
@@ -50,6 +56,7 @@ class AppState:
     """
 
     name: str
+    form: Form = "container"
     current: RemoteContainer | None = None
     previous: RemoteContainer | None = None
     older: tuple[RemoteContainer, ...] = ()
@@ -67,7 +74,8 @@ class DeviceState:
 
     ``staged`` are bundles in its staging directory, whole or in part (``.part``), and their sizes in bytes;
     ``free_bytes`` is what is free there, None when it does not say. ``by`` is how docker is reached: ``"user"``,
-    ``"sudo"``, "" when it is not, and then there are no images and no containers.
+    ``"sudo"``, "" when it is not, and then there are no images and no containers. ``has_units``: systemd runs units of
+    the user there; ``has_linger``: also while nobody is logged in. ``can_run``: programs can be started below $HOME.
     """
 
     images: tuple[RemoteImage, ...] = ()
@@ -76,6 +84,9 @@ class DeviceState:
     staged: Mapping[str, int] = field(default_factory=dict)
     free_bytes: int | None = None
     by: str = ""
+    has_units: bool = False
+    has_linger: bool = False
+    can_run: bool = True
 
 
 @dataclass(slots=True)
@@ -86,6 +97,8 @@ class _Lines:
     holder: dict[str, str] = field(default_factory=dict)
     history: list[Mapping[str, Any]] = field(default_factory=list)
     failed: str = ""
+    form: Form = "container"
+    files: dict[str, RemoteContainer] = field(default_factory=dict)
     modified: dict[str, str] = field(default_factory=dict)
 
 
@@ -125,6 +138,9 @@ def parse_state(text: str) -> DeviceState | None:
         staged=staged,
         free_bytes=int(free) * 1024 if _NUMBER.fullmatch(free) else None,
         by=facts.get("docker", ""),
+        has_units=facts.get("units") == "yes",
+        has_linger=facts.get("linger") == "Linger=yes",
+        can_run="noexec" not in facts.get("home_mount", "").split(","),
     )
 
 
@@ -138,6 +154,10 @@ def _take(lines: _Lines, name: str, value: str) -> None:
         container, _, what = value.partition(" ")
         if what.strip():
             lines.modified[container] = what.strip()
+    elif name == "form":
+        lines.form = "files" if value == "files" else "container"
+    elif name == "files":
+        lines.files.update(_files(value, lines.files))
     else:
         lines.failed = value.rpartition(".")[0]
 
@@ -152,10 +172,13 @@ def parse_history(text: str) -> Iterator[Mapping[str, Any]]:
 
 def _app(name: str, lines: _Lines, containers: list[RemoteContainer]) -> AppState:
     own = {each.name: each for each in containers if each.labels.get(APP_LABEL) == name}
+    if lines.form == "files":
+        own = {name + slot: replace(each, name=name) for slot, each in lines.files.items()}
     journal, holder = lines.journal, lines.holder
     named = (name, f"{name}.prev", f"{name}.debug")
     return AppState(
         name=name,
+        form=lines.form,
         current=own.get(name),
         previous=own.get(f"{name}.prev"),
         older=tuple(each for key, each in sorted(own.items()) if key not in named),
@@ -197,6 +220,26 @@ def _container(text: str) -> Iterator[RemoteContainer]:
             health=str(found.get("health") or ""),
             restarts=_count(found.get("restarts")),
             status=_count(found.get("status")),
+        )
+
+
+def _files(text: str, others: Mapping[str, RemoteContainer]) -> Iterator[tuple[str, RemoteContainer]]:
+    """A release of files under what its container would have behind the app's name."""
+    if found := _FILES.fullmatch(text.strip()):
+        slot, directory, release, payload, reference, state, restarts, status = found.groups()
+        suffix = {"current": "", "previous": ".prev"}.get(slot, f".{len(others)}")
+        yield (
+            suffix,
+            RemoteContainer(
+                id=directory,
+                name="",
+                image_id=f"sha256:{payload}",
+                state=_STATES.get(state, state),
+                labels={RELEASE_LABEL: release, REFERENCE_LABEL: reference},
+                restarts=int(restarts),
+                status=int(status),
+                form="files",
+            ),
         )
 
 

@@ -1,5 +1,5 @@
 # One switch of an app from what runs to another release, or back. Every step can be done twice, and is journaled before it
-# begins; `recover` goes on from the journal and from what containers there are. Old and new are known by their IDs, so that
+# begins; `recover` goes on from the journal and from what releases there are. Old and new are known by their IDs, so that
 # it does not matter which names they had come to. The names are changed while the old release still runs: between its stop
 # and the start of the new one there is nothing else to do.
 find_new() { # what this operation made; of an operation that makes nothing, what its journal says
@@ -7,10 +7,6 @@ find_new() { # what this operation made; of an operation that makes nothing, wha
   find_made
   new=$made
   [ -n "$new" ]
-}
-find_made() { # the container that this operation made, if any
-  unanswered=0
-  until made=$(dk ps --all --quiet --no-trunc --filter "label=dev.jetsonx.op=$op" 2>>"$said"); do ask_again; done
 }
 load_release() { # $1: a directory of an earlier release, with how it is started and judged
   case $1 in '' | */* | .*) return 1 ;; esac
@@ -26,35 +22,13 @@ put_release() { # secrets can be read by whoever the container's program runs as
   mkdir -p "$home/releases/$dir/secrets" && chmod 700 "$home/releases/$dir/secrets" && echo "$number" | put "$home/number"
   printf '%s' "$release_text" | put "$home/releases/$dir/release" && put_secrets
 }
-create_new() {
-  find_new && return
-  create_container && find_new
-}
-create_container() { # of the release that was loaded
-  # shellcheck disable=SC2154 # of the release
-  with_secrets with_words dk create --name "$app.next" --restart "$restart" --stop-timeout "$stop_timeout" \
-    --label "dev.jetsonx.app=$app" --label "dev.jetsonx.release=$release" --label "dev.jetsonx.reference=$reference" \
-    --label "dev.jetsonx.op=$op" --label "dev.jetsonx.directory=$dir" >/dev/null 2>>"$said"
-}
-with_secrets() { # "$@": a command, which gets mounts of the release's secrets as further words
-  for file in "$home/releases/$dir/secrets"/*; do
-    if [ -e "$file" ]; then set -- "$@" --mount "type=bind,\"source=$file\",target=/run/secrets/${file##*/},readonly"; fi
-  done
-  "$@"
-}
 rename_all() { # the one before the last makes room for the last
   if exists "$older" && exists "$old"; then named "$older" "$app.old.$op" || return 1; fi
   if [ "$kind" = rollback ]; then named "$new" "$app.next" || return 1; fi
   if exists "$old"; then named "$old" "$app.prev" || return 1; fi
   named "$new" "$app"
 }
-stop_old() {
-  exists "$old" || return 0
-  dk update --restart=no "$old" >/dev/null 2>>"$said"
-  if [ -z "$stopped" ]; then stopped=$(now); fi
-  (limit=$((${old_stop:-10} + 30)) && dk stop "$old") >/dev/null 2>>"$said"
-}
-start_new() { dk start "$new" >/dev/null 2>>"$said" && started=$(now); }
+start_new() { start_it "$new" && started=$(now); }
 advance() { # $1: step; the rest: what it does
   mark "$1"
   shift
@@ -65,8 +39,20 @@ judge() { # once: it waits for the engine by itself
   pass_gate || undo
 }
 
+take_backend() { # $1: container or files
+  case $1 in
+    files) use_files ;;
+    *) use_container ;;
+  esac
+  find_engine
+  engine_is_there || await_engine || leave
+}
 begin() {
+  was=container
+  if [ -e "$home/files" ]; then was=files; fi
+  if [ -e "$home/number" ] && [ "$was" != "$backend" ]; then refuse "an app of that name is there in another form ($was)"; fi
   mkdir -p "$home/releases"
+  if [ "$backend" = files ]; then : >"$home/files"; fi
   find_id "$app"
   old=$id
   find_id "$app.prev"
@@ -77,10 +63,8 @@ begin() {
   done
   boot=$(boot_id)
   if [ -n "$old" ]; then
-    old_restart=$(field "$old" '{{.HostConfig.RestartPolicy.Name}}:{{.HostConfig.RestartPolicy.MaximumRetryCount}}')
-    case $old_restart in on-failure:[1-9]*) ;; *) old_restart=${old_restart%%:*} ;; esac
     if is_running "$old"; then old_running=1; fi
-    old_stop=$(field "$old" '{{if .Config.StopTimeout}}{{.Config.StopTimeout}}{{end}}')
+    note_old
   fi
 }
 refuse() { # $1: why; nothing was changed
@@ -95,6 +79,7 @@ switch_release() {
   load_release "$dir" || undo
   mark create
   attempt create_new || undo
+  test_new || undo
   go_on
 }
 roll_back() {
@@ -102,7 +87,7 @@ roll_back() {
   new=$before
   [ -n "$new" ] || refuse "there is no earlier release on the device"
   if [ "$new" != "$expected" ]; then refuse "another release became the earlier one meanwhile"; fi
-  dir=$(field "$new" '{{index .Config.Labels "dev.jetsonx.directory"}}')
+  dir=$(directory_of "$new")
   load_release "$dir" || refuse "what the earlier release is made of is not known any more: $home/releases/$dir"
   blue_green=0
   if is_modified "$new"; then
@@ -110,16 +95,6 @@ roll_back() {
     attempt make_clean || undo
   fi
   go_on
-}
-make_clean() { # files were put into the earlier release's container: what was deployed takes its place
-  find_made
-  if [ -z "$made" ]; then
-    create_container || return 1
-    find_made
-  fi
-  if [ "$made" != "$new" ] && exists "$new"; then dk rm --force --volumes "$new" >/dev/null 2>>"$said" || return 1; fi
-  new=$made
-  named "$new" "$app.prev"
 }
 go_on() {
   if [ "$blue_green" = 1 ]; then
@@ -143,16 +118,6 @@ settle() { # the new release is healthy: from here on there is only forwards
   prune_releases "$keep"
   end ok
 }
-restore_policy() { dk update --restart="$restart" "$new" >/dev/null 2>>"$said"; }
-move_tags() {
-  repository=${reference%:*}
-  if exists "$old"; then dk tag "$(field "$old" '{{.Image}}')" "$repository:previous" 2>>"$said" || return 1; fi
-  dk tag "$(field "$new" '{{.Image}}')" "$repository:current" 2>>"$said"
-}
-retire() { # the old release lies there for a rollback, and nothing starts it
-  if [ "$(field "$old" '{{.HostConfig.RestartPolicy.Name}}')" != no ]; then dk update --restart=no "$old" >/dev/null 2>>"$said" || return 1; fi
-  if is_running "$old"; then (limit=$((${old_stop:-10} + 30)) && dk stop "$old") >/dev/null 2>>"$said"; fi
-}
 
 undo() { # back to the old release, from wherever it is
   if [ "$step" != undo ]; then
@@ -168,7 +133,7 @@ undo() { # back to the old release, from wherever it is
   fi
   if exists "$older"; then attempt named "$older" "$app.prev" || leave; fi
   if [ "$kind" = rollback ] && exists "$new"; then
-    dk update --restart=no "$new" >/dev/null 2>>"$said"
+    rest_new
     attempt named "$new" "$app.prev" || leave
   elif [ -n "$dir" ] && [ "$kind" = switch ]; then
     rm -rf "$home/releases/$dir"
@@ -181,28 +146,18 @@ undo() { # back to the old release, from wherever it is
   fi
   end rolled-back
 }
-take_new_away() {
-  find_new || return 0
-  dk logs --tail 50 "$new" 2>&1 | tail -c 16384 >"$run/log"
-  { printf '%s\n' "$dir" "$why" && cat "$run/log"; } | put "$home/failed"
-  if [ "$kind" = rollback ]; then
-    (limit=60 && dk stop "$new") >/dev/null 2>>"$said"
-    named "$new" "$app.next"
-  else
-    dk rm --force --volumes "$new" >/dev/null 2>>"$said"
-  fi
-}
 start_old() {
-  dk start "$old" >/dev/null 2>>"$said" || return 1
+  start_it "$old" || return 1
   if [ -n "$stopped" ] && [ "$started_again" = '' ]; then started=$(now) started_again=1; fi
 }
-restore_old() { dk update --restart="$old_restart" "$old" >/dev/null 2>>"$said" && named "$old" "$app"; }
+keep_log() { { printf '%s\n' "$dir" "$why" && cat "$run/log"; } | put "$home/failed"; }
 
 recover() { # as far as the journal of an operation says it came, forwards or back
   read_journal
   nested=1
   run=$state/runs/$op said=$state/runs/$op/said history=''
   mkdir -p "$run"
+  take_backend "$backend"
   case $kind in
     sync) put_files ;;
     debug) end_debug ;;

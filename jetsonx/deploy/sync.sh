@@ -53,5 +53,5 @@ watch_files() { # a look at how it does, not the whole of its health check's tim
   dk logs --since "$from" "$old" 2>&1 | head -n 20 | head -c 8192 >"$run/log"
   # shellcheck disable=SC2046 # three words
   set -- $(field "$old" '{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}')
-  if [ "$1" != running ] || [ "$2" != 0 ]; then why=${why:-it ended with status $3}; fi
+  if [ "$2" != 0 ] || { [ "$1" != running ] && ! is_done "$1" "$3"; }; then why=${why:-it ended with status $3}; fi
 }

@@ -1,35 +1,15 @@
-# What is not needed any more, by label only; and the beginning of every operation.
-labelled() { dk ps --all --no-trunc --filter "label=dev.jetsonx.app=$app" --format "$1"; }
+# What is not needed any more, and the beginning of every operation.
 number_of() { # $1: a directory of a release, RELEASE.NUMBER
   number=${1##*.}
   case $number in '' | *[!0-9]*) echo 0 ;; *) echo "$number" ;; esac
 }
-superfluous() { # $1: how many earlier releases are kept, that before the current one first, then the newest
-  labelled '{{.ID}} {{.Names}} {{.Label "dev.jetsonx.directory"}}' | while read -r id name directory; do
-    case $name in
-      "$app") ;;
-      "$app.prev") echo "999999999999 $id" ;;
-      "$app".*) echo "$(number_of "$directory") $id" ;;
-    esac
-  done | sort -rn | awk -v left="$1" 'left > 0 { left--; next } { print $2 }'
-}
-remove_container() { # and the name of its image, unless another release of the app has it
-  reference_there=$(field "$1" '{{index .Config.Labels "dev.jetsonx.reference"}}')
-  dk rm --force --volumes "$1" >/dev/null 2>>"$said" || return 1
-  drop_reference "$reference_there"
-}
-drop_reference() {
-  [ -n "$1" ] || return 0
-  if labelled '{{.Label "dev.jetsonx.reference"}}' | grep -qxF -- "$1"; then return 0; fi
-  dk image rm "$1" >/dev/null 2>&1 || true
-}
 prune_releases() { # $1: how many earlier ones stay
-  for id in $(superfluous "$1"); do remove_container "$id"; done
+  for id in $(superfluous "$1"); do remove_it "$id"; done
   if [ -e "$home/unused" ]; then
     while IFS= read -r name; do drop_reference "$name"; done <"$home/unused"
     rm -f "$home/unused"
   fi
-  labelled '{{.Label "dev.jetsonx.directory"}}' >"$run/directories"
+  directories >"$run/directories"
   for place in "$home/releases"/*; do
     [ -d "$place" ] || continue
     if ! grep -qxF -- "${place##*/}" "$run/directories"; then rm -rf "$place"; fi
@@ -43,21 +23,20 @@ prune_releases() { # $1: how many earlier ones stay
   done
 }
 show_prune() { # $1: as above
-  for id in $(superfluous "$1"); do printf 'would=container %s\n' "$(field "$id" '{{.Name}}' | cut -c 2-)"; done
-  for id in $(temporary); do printf 'would=container %s\n' "$(field "$id" '{{.Name}}' | cut -c 2-)"; done
+  for id in $(superfluous "$1"); do printf 'would=%s\n' "$(title_of "$id")"; done
+  for id in $(temporary); do printf 'would=%s\n' "$(title_of "$id")"; done
   for file in "$state/staging"/*; do
     if [ -f "$file" ]; then printf 'would=staged %s\n' "${file##*/}"; fi
   done
 }
-temporary() { dk ps --all --quiet --no-trunc --filter label=dev.jetsonx.tmp=1; }
 prune_all() {
   find_id "$app"
-  load_release "$(field "$id" '{{index .Config.Labels "dev.jetsonx.directory"}}')" || keep=1
+  load_release "$(directory_of "$id")" || keep=1
   show_prune "$keep" >"$run/more"
   [ "$dry_run" = 0 ] || return 0
   sed 's/^would=/removed=/' "$run/more" | put "$run/more"
   prune_releases "$keep"
-  for id in $(temporary); do dk rm --force --volumes "$id" >/dev/null 2>>"$said"; done
+  for id in $(temporary); do remove_temporary "$id"; done
   for place in "$state/runs"/*; do # whose operation was killed, before it could take the script away
     read -r pid born 2>/dev/null <"$place/process" || pid='' born=''
     if [ "$place" != "$run" ] && { [ -z "$pid" ] || [ "$(birth "$pid")" != "$born" ]; }; then rm -rf "$place"; fi
@@ -73,8 +52,6 @@ stop_app() {
   if [ -z "$old" ] || ! is_ours "$old"; then refuse "no release of it is there"; fi
   attempt stop_it || leave
 }
-stop_it() { dk stop "$old" >/dev/null 2>>"$said"; }
-
 jetsonx_main() {
   umask 077
   mkdir "$run/begun" 2>/dev/null || exit 0 # it was sent twice, by a link that broke
@@ -94,9 +71,8 @@ jetsonx_main() {
   if [ -n "$done_before" ]; then # it was sent again long after, when its result was cleared away
     finish "$done_before"
   fi
-  find_engine
-  engine_is_there || await_engine || leave
   recover_first
+  if [ "$kind" != recover ]; then take_backend "$backend"; fi
   case $kind in
     switch) switch_release ;;
     rollback) roll_back ;;

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+Form = Literal["container", "files"]
+"""What an app is on a device: a container, or files in a directory."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteImage:
@@ -22,7 +25,9 @@ class RemoteImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteContainer:
-    """A container that a device has, whoever made it. ``ports`` are those of the device that it holds, "8080/tcp".
+    """A container that a device has, whoever made it, or a release of files, told of in the same words: its ``id`` is
+    the name of its directory then, and ``image_id`` the digest of its files. ``ports`` are those of the device that it
+    holds, "8080/tcp".
 
     ``health`` is what its health check says, "" when it has none; ``restarts`` how often it was started again by
     itself, ``status`` its last exit status.
@@ -37,6 +42,7 @@ class RemoteContainer:
     health: str = ""
     restarts: int = 0
     status: int = 0
+    form: Form = "container"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,10 @@ class Release:
     are words for ``docker create``, without names, labels, secrets and image; ``command`` follows the image.
     ``secrets`` are the contents of files by their names in the container's /run/secrets: they never become part of a
     command line, an image, a label or a log. ``keep`` is how many earlier releases stay on the device.
+
+    Of ``files``, ``image_id`` is the digest of their tar, ``command`` the program and its arguments, which a user unit
+    of systemd starts when it ``has_unit``, with the variables ``env`` and the directories ``library_dirs``, relative to
+    the release's, to look for libraries in.
     """
 
     app: str
@@ -78,3 +88,7 @@ class Release:
     stop_timeout_s: int = 10
     is_blue_green: bool = False
     keep: int = 1
+    form: Form = "container"
+    has_unit: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
+    library_dirs: tuple[str, ...] = ()

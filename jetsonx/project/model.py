@@ -17,6 +17,7 @@ System = Literal["cuda", "cmake", "make", "meson", "command"]
 Strategy = Literal["auto", "cross", "emulate", "native"]
 Compiler = Literal["auto", "gcc", "clang", "zig"]
 Restart = Literal["no", "on-failure", "unless-stopped", "always"]
+DeployKind = Literal["container", "files"]
 Gpu = Literal["auto", "runtime", "cdi", "none"]
 Texts = tuple[str, ...]
 
@@ -280,7 +281,11 @@ class HealthCheck:
     """How to tell that the program works on the device: ``command`` succeeds, ``http`` answers, or it ``stays``."""
 
     command: Annotated[
-        Texts, Key(Many(values.WORD, at_least=1), "A command in the container; status 0 says that all is well.")
+        Texts,
+        Key(
+            Many(values.WORD, at_least=1),
+            "A command in the container, or in the release's directory; status 0 says that all is well.",
+        ),
     ] = ()
     http: Annotated[
         str | None, Key(values.URL, "In place of command: an address on the device that answers with status 200.")
@@ -299,6 +304,23 @@ class HealthCheck:
 class DeploySection:
     """How the program runs on devices."""
 
+    kind: Annotated[
+        DeployKind,
+        Key(
+            Choice(get_args(DeployKind)),
+            "container (the image, by Docker) or files (the outputs and image.files in a directory, for devices "
+            "without Docker: docs/files.md).",
+            '"files"',
+        ),
+    ] = "container"
+    unit: Annotated[
+        bool,
+        Key(
+            values.FLAG,
+            "Of files: have the user's systemd there run the program; false: others start what is put there.",
+            "false",
+        ),
+    ] = True
     devices: Annotated[
         Texts,
         Key(
@@ -307,9 +329,9 @@ class DeploySection:
             '["jetson@192.168.55.1"]',
         ),
     ] = ()
-    restart: Annotated[Restart, Key(Choice(get_args(Restart)), "When Docker starts it again.", '"always"')] = (
-        "unless-stopped"
-    )
+    restart: Annotated[
+        Restart, Key(Choice(get_args(Restart)), "When Docker, or systemd, starts it again.", '"always"')
+    ] = "unless-stopped"
     gpu: Annotated[
         Gpu,
         Key(
@@ -340,8 +362,8 @@ class DeploySection:
         Pairs,
         Key(
             values.SECRETS,
-            "Files, relative to this one, whose contents it reads in /run/secrets/NAME; they are in no image, label, "
-            "command line or log.",
+            "Files, relative to this one, whose contents it reads in /run/secrets/NAME (kind files: in the directory "
+            "that JETSONX_SECRETS names); they are in no image, label, command line or log.",
             '{ token = "secrets/token.txt" }',
         ),
     ] = ()

@@ -24,6 +24,7 @@ def serve_arm64(qemu: str) -> Iterator[None]:
     What is taken back at the end is what was done here: an entry of this process's own name, and the mount of
     binfmt_misc by this or another test run when nothing else uses it. Needs root.
     """
+    _drop_left_behind()
     found = probe_binfmt()
     others = [name for name in read_entries(Path("/")) if not name.startswith(_PREFIX)]
     if found.enabled and "F" in found.flags and found.name in others:
@@ -44,6 +45,15 @@ def serve_arm64(qemu: str) -> Iterator[None]:
     finally:
         if ours and not read_entries(Path("/")):
             subprocess.run(["umount", str(_ENTRIES)], check=False)
+
+
+def _drop_left_behind() -> None:
+    """Take back the entries of runs that were killed: they would answer for ever, with a QEMU that may be gone."""
+    for name in read_entries(Path("/")):
+        process = name.removeprefix(_PREFIX).partition("-")[0]
+        if name.startswith(_PREFIX) and not Path("/proc", process).exists():
+            with contextlib.suppress(OSError):  # by another run, a moment ago
+                _write(_ENTRIES / name, b"-1")
 
 
 def _write(path: Path, data: bytes) -> None:

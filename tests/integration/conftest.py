@@ -52,6 +52,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _group(item) != BUILDS)  # stable: the rest stays as it is
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A pytest-xdist that cannot read the groups off names them nowhere, and would run what belongs together apart."""
+    if getattr(session.config.option, "loadgroup", False):
+        apart = [item.nodeid for item in session.items if _group(item) and "@" not in item.nodeid]
+        if apart:
+            raise pytest.UsageError(f"pytest-xdist sees no groups with this pytest {pytest.__version__}: {apart[0]}")
+
+
 def _group(item: pytest.Item) -> str | None:
     marker = item.get_closest_marker("xdist_group")
     return marker.args[0] if marker else None

@@ -13,20 +13,20 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from jetsonx.build.output import claim_output
 from jetsonx.console import Console
 from jetsonx.deploy.gdbserver import load_tools
 from jetsonx.deploy.values import Health
 from jetsonx.effects import Effects
 from jetsonx.runner import Runner
 from jetsonx.store.store import Store, default_root
-from tests.integration.conftest import Need, Run
+from tests.integration.conftest import CLI, Need, Run
 from tests.integration.deploy_site import Site, await_true, journal_step, serve_deploy_site
 from tests.integration.docker_engine import Engine
 from tests.integration.sshd import find_sshd
@@ -54,6 +54,9 @@ l4t = "36.4.3"
 [build]
 system = "make"
 outputs = ["demo"]
+[deploy]
+network = "none"
+health = { stays_s = 1 }
 """
 
 
@@ -78,7 +81,8 @@ def project(need: Need, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A program of this machine as a build's output, with debug information."""
     root = tmp_path_factory.mktemp("project")
     (root / "jetsonx.toml").write_text(TOML)
-    (root / "out/files").mkdir(parents=True)
+    claim_output(root / "out")
+    (root / "out/files").mkdir()
     need("gcc")
     build(root, 1)
     return root
@@ -117,10 +121,10 @@ def release(site: Site, project: Path) -> str:
 
 
 @contextlib.contextmanager
-def debugging(site: Site, project: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def debugging(site: Site, project: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`jetsonx debug` at work, and the gdb command that it printed."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "jetsonx", "debug", "jetson"],
+        [*CLI, *(words or ("debug",)), "jetson"],
         cwd=project,
         env={**os.environ, **site.env},
         stdout=subprocess.PIPE,
@@ -129,9 +133,9 @@ def debugging(site: Site, project: Path) -> Iterator[tuple[subprocess.Popen[str]
     )
     try:
         assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, process.communicate()
-        yield process, line
+        command = next((line for line in process.stdout if "target remote" in line), "")
+        assert command, process.communicate()
+        yield process, command
     finally:
         process.kill()
         process.communicate()
@@ -196,3 +200,16 @@ def test_gdbserver_for_arm64_is_complete(need: Need, tmp_path: Path) -> None:
     assert "aarch64" in done.stdout
     again = load_tools(("bookworm",), "arm64", Effects(store=store, runner=Runner(), console=Console(-1), offline=True))
     assert again.key == tools.key
+
+
+def test_a_deployment_may_end_in_a_debugger(site: Site, project: Path, tmp_path: Path) -> None:
+    image = tmp_path / "image.tar"
+    import_image(site, project)
+    site.engine.docker("save", "-o", image, "demo/debugged")
+    with debugging(site, project, "deploy", "--debug", "--image", str(image)) as (process, command):
+        assert "Breakpoint 1, answer (given=41)" in gdb(command, "break answer", "continue", "kill")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "of demo runs again" in out
+    assert site.containers()["demo"][1] == "running"

@@ -100,6 +100,17 @@ def test_a_bad_release_is_rolled_back(site: Site, command: tuple[str, ...], heal
     assert site.history()[-1]["outcome"] == "rolled-back"
 
 
+@pytest.mark.parametrize("restart", ["no", "on-failure:3"])
+def test_a_program_that_need_not_run_on_may_end_well(site: Site, restart: str) -> None:
+    for status, ending in ((0, "ok"), (4, "rolled-back")):
+        release = site.release(
+            "sh", "-c", f"sleep 0.2; exit {status}", health=Health(kind="stays", stays_s=5), restart=restart
+        )
+        outcome = site.switch(release)
+        assert outcome.ending == ending, outcome
+        assert site.inspect("demo", "{{.State.Status}} {{.State.ExitCode}}") == "exited 0"
+
+
 def test_the_image_s_own_health_check_counts(site: Site) -> None:
     good, sick = (
         site.release(

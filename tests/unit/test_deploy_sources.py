@@ -7,17 +7,24 @@ from pathlib import Path
 import pytest
 
 from jetsonx.catalog import load_catalog
+from jetsonx.console import Console
+from jetsonx.deploy.built import Built
 from jetsonx.deploy.image import LocalImage
 from jetsonx.deploy.order import Order
-from jetsonx.deploy.sources import Built, choose_image, load_sources
+from jetsonx.deploy.sources import choose_image, load_sources
 from jetsonx.device.identify import identify
 from jetsonx.errors import ConfigError
+from jetsonx.store.cachedir import CacheDir
 from tests.unit.deploy_values import LABELS, config_of, image
 from tests.unit.device_answers import answer
 from tests.unit.device_answers import device as read
 
 CATALOG = load_catalog()
 PROJECT = '[project]\nname = "demo"\n[build]\nsystem = "cuda"\n[deploy]\nsecrets = {{ token = "{path}" }}\n'
+
+
+def cache_in(folder: Path) -> CacheDir:
+    return CacheDir(folder / "cache", Console(-1))
 
 
 def built(targets: str, sms: str = "87") -> Built:
@@ -44,7 +51,7 @@ def test_the_image_that_fits_is_taken(images: tuple[Built, ...], chosen: int) ->
 def test_an_image_is_needed(tmp_path: Path) -> None:
     (tmp_path / "jetsonx.toml").write_text(PROJECT.format(path="x"))
     with pytest.raises(ConfigError, match="holds no image"):
-        load_sources(Order(directory=tmp_path))
+        load_sources(Order(directory=tmp_path), cache_in(tmp_path))
 
 
 def with_layout(tmp_path: Path, secret: str) -> Order:
@@ -61,7 +68,7 @@ def with_layout(tmp_path: Path, secret: str) -> Order:
 
 def test_secrets_are_read_beside_the_project(tmp_path: Path) -> None:
     (tmp_path / "token").write_bytes(b"hush")
-    sources = load_sources(with_layout(tmp_path, "token"))
+    sources = load_sources(with_layout(tmp_path, "token"), cache_in(tmp_path))
     assert (sources.app, sources.secrets) == ("demo", {"token": b"hush"})
     assert len(sources.images) == 1
     assert sources.images[0].facts.targets == ("orin-nano@36.4.3",)
@@ -70,10 +77,10 @@ def test_secrets_are_read_beside_the_project(tmp_path: Path) -> None:
 def test_a_secret_that_is_not_there_or_too_large_is_said(tmp_path: Path) -> None:
     order = with_layout(tmp_path, "token")
     with pytest.raises(ConfigError, match=r"deploy\.secrets\.token: .*token cannot be read"):
-        load_sources(order)
+        load_sources(order, cache_in(tmp_path))
     (tmp_path / "token").write_bytes(bytes(65537))
     with pytest.raises(ConfigError, match="at most 65536 bytes"):
-        load_sources(order)
+        load_sources(order, cache_in(tmp_path))
 
 
 def test_an_image_by_itself_is_called_by_its_label(tmp_path: Path) -> None:
@@ -81,5 +88,8 @@ def test_an_image_by_itself_is_called_by_its_label(tmp_path: Path) -> None:
     (tmp_path / "jetsonx.toml").unlink()
     order = Order(directory=tmp_path, image=tmp_path / "out/image")
     with pytest.raises(ConfigError, match="does not say what it is called"):
-        load_sources(order)
-    assert load_sources(Order(directory=tmp_path, image=tmp_path / "out/image", app="web")).app == "web"
+        load_sources(order, cache_in(tmp_path))
+    assert (
+        load_sources(Order(directory=tmp_path, image=tmp_path / "out/image", app="web"), cache_in(tmp_path)).app
+        == "web"
+    )

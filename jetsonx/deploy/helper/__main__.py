@@ -5,7 +5,7 @@ import sys
 from typing import List
 
 # Each is a module beside this one with `main(words)`, which returns the exit status.
-VERBS = ("receive", "load")
+VERBS = ("receive", "load", "files")
 
 
 def main(words: List[str]) -> int:

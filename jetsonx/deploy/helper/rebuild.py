@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, Dict, Iterator, Tuple
 
 from jetsonx.deploy.helper import recipe
 from jetsonx.deploy.helper.archive import ARCHIVE_END, member_header, padding
@@ -40,22 +40,36 @@ def rebuild(read: Callable[[int], bytes], old: Any) -> Iterator[bytes]:
 
     Raises RecipeError before the last byte of the archive when anything is not as it should be.
     """
+    for name, size, pieces in members(read, old):
+        yield member_header(name, size)
+        for piece in pieces:
+            yield piece
+        yield padding(size)
+    yield ARCHIVE_END
+
+
+def members(read: Callable[[int], bytes], old: Any) -> Iterator[Tuple[str, int, Iterator[bytes]]]:
+    """Name, size and content of each member of that archive; the content of one is to be taken before the next.
+
+    Raises RecipeError before the last byte of a content when anything is not as it should be.
+    """
     header = read_header(read)
     reader = Reader(read, header["compression"])
     old.expect(*read_sources(reader))
     for name, size, sha256 in header["members"]:
-        yield member_header(name, size)
-        digest, length = hashlib.sha256(), 0
-        for piece in _Content(reader, old).pieces():
-            length += len(piece)
-            if length > size:
-                break
-            digest.update(piece)
-            yield piece
-        if length != size or digest.hexdigest() != sha256:
-            raise RecipeError("mismatch", "{} did not come out as it should".format(name))
-        yield padding(size)
-    yield ARCHIVE_END
+        yield name, size, _checked(name, size, sha256, _Content(reader, old).pieces())
+
+
+def _checked(name: str, size: int, sha256: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    digest, length = hashlib.sha256(), 0
+    for piece in pieces:
+        length += len(piece)
+        if length > size:
+            break
+        digest.update(piece)
+        yield piece
+    if length != size or digest.hexdigest() != sha256:
+        raise RecipeError("mismatch", "{} did not come out as it should".format(name))
 
 
 class _Content:
