@@ -45,7 +45,7 @@ is_done() { # $1: state, $2: exit status; nobody asked for it to run on, and it 
   case $restart in no | on-failure*) [ "$1" = exited ] && [ "$2" = 0 ] ;; *) return 1 ;; esac
 }
 pass_gate() {
-  since='' absent=0 up_from=$(now) gate_from=$up_from
+  since='' absent_from='' revived='' up_from=$(now) gate_from=$up_from
   while :; do
     if ! look; then
       attempt look || { why='it is gone' && return 1; }
@@ -60,12 +60,20 @@ pass_gate() {
     if [ "$1" = running ] && [ "$4" = unhealthy ] && [ "$health" = image ]; then why='its health check says unhealthy' && return 1; fi
     if [ "$2" != 0 ]; then why="it ended$ended and was started again" && return 1; fi
     case $1 in
-      running) if is_well "$@"; then return 0; fi ;;
+      running)
+        absent_from=''
+        if is_well "$@"; then return 0; fi
+        ;;
       exited | dead)
         if is_done "$1" "$3"; then return 0; fi
-        # an engine that was restarted takes a moment to start again what its policy says
-        absent=$((absent + 1))
-        if [ "$restart" = no ] || [ "$absent" -ge 10 ]; then why="it ended with status $3" && return 1; fi
+        # An engine that was restarted takes a moment to start again what its policy says; one that was killed stops what
+        # runs when it is back, and takes that for the user's own wish (moby, daemon/kill.go: HasBeenManuallyStopped).
+        absent_from=${absent_from:-$(now)}
+        if [ "$restart" = no ]; then why="it ended with status $3" && return 1; fi
+        if [ $(($(now) - absent_from)) -ge 200 ]; then
+          if [ -n "$revived" ] || ! attempt start_new; then why="it ended with status $3" && return 1; fi
+          revived=1 since='' absent_from=''
+        fi
         ;;
     esac
     if [ $(($(now) - gate_from)) -ge $((health_timeout * 100)) ]; then
