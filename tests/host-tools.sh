@@ -40,6 +40,8 @@ pkg-config pkg-config
 shellcheck shellcheck
 busybox busybox-static
 gdb-multiarch gdb-multiarch
+websockify websockify novnc
+chromium chromium
 ${1:-}
 LIST
 [ -n "$missing" ] || exit 0
