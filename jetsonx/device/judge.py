@@ -250,7 +250,7 @@ def has_usable_python(device: Device) -> bool:
 def _judge_python(device: Device) -> Finding:
     if has_usable_python(device):
         return Finding(status="ok", found=device.python)
-    found = f"{device.python}: older than 3.6" if device.python else "none"
+    found = f"{device.python}: older than 3.6" if device.python else "none, or python3-minimal"
     install = _as_root(device, "apt-get install -y python3") if not device.python else None
     return Finding(status="warn", found=f"{found}; images can only be sent in whole layers", mend=install)
 

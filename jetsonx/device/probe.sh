@@ -56,7 +56,8 @@ tell() {
   say group_ids "$(getent group docker video render 2>/dev/null | cut -d : -f 1,3)"
   say home "$HOME"
   say home_free_kib "$(room "$HOME")"
-  say python "$(limited python3 -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)"
+  # json: python3-minimal of Debian and Ubuntu has not what our programs import.
+  say python "$(limited python3 -c 'import json, sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)"
   sudo=no
   if [ "$(id -u)" != 0 ] && limited sudo -n true 2>/dev/null; then sudo=yes; fi
   say sudo "$sudo"

@@ -3,11 +3,14 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 // Every CUDA call goes through CHECK: an error that is not read is reported later, by an innocent call.
@@ -32,6 +35,7 @@ constexpr int kThreadsPerBlock = 256;
 struct Options {
     int n = 1 << 24;
     int iterations = 20;
+    int every_s = 0;
     bool self_test = false;
     bool require_gpu = false;
     bool help = false;
@@ -219,8 +223,20 @@ int self_test(const Options& options) {
     return kOk;
 }
 
+// As a service does: until a test fails or somebody ends it. A container's first process has to ask for SIGTERM.
+int self_test_again_and_again(const Options& options) {
+    std::signal(SIGTERM, [](int) { std::_Exit(kOk); });
+    for (;;) {
+        if (const int status = self_test(options); status != kOk) {
+            return status;
+        }
+        std::fflush(stdout);
+        std::this_thread::sleep_for(std::chrono::seconds(options.every_s));
+    }
+}
+
 constexpr const char* kHelp =
-    "usage: vector-add [--n N] [--iterations N] [--self-test [--require-gpu]] [--help]\n"
+    "usage: vector-add [--n N] [--iterations N] [--self-test [--require-gpu] [--every N]] [--help]\n"
     "\n"
     "Adds two vectors on the GPU, compares with the CPU and prints the memory bandwidth.\n"
     "\n"
@@ -228,6 +244,7 @@ constexpr const char* kHelp =
     "  --iterations N  timed runs, the best counts (default 20)\n"
     "  --self-test     check the CPU reference, then the GPU if there is one\n"
     "  --require-gpu   with --self-test: having no GPU is a failure\n"
+    "  --every N       with --self-test: again every N seconds, until it is stopped\n"
     "  --help          show this text\n"
     "\n"
     "exit status: 0 all right, 1 wrong result or no GPU, 2 wrong usage\n";
@@ -251,11 +268,12 @@ Options parse_options(const std::vector<std::string>& args) {
     Options options;
     for (size_t i = 0; i < args.size(); ++i) {
         const std::string& option = args[i];
-        if (option == "--n" || option == "--iterations") {
+        if (option == "--n" || option == "--iterations" || option == "--every") {
             if (i + 1 == args.size()) {
                 throw std::invalid_argument(option + " needs a value");
             }
-            (option == "--n" ? options.n : options.iterations) = parse_count(option, args[++i]);
+            int& count = option == "--n" ? options.n : option == "--every" ? options.every_s : options.iterations;
+            count = parse_count(option, args[++i]);
         } else if (option == "--self-test") {
             options.self_test = true;
         } else if (option == "--require-gpu") {
@@ -265,6 +283,9 @@ Options parse_options(const std::vector<std::string>& args) {
         } else {
             throw std::invalid_argument("unknown argument '" + option + "'");
         }
+    }
+    if (options.every_s > 0 && !options.self_test) {
+        throw std::invalid_argument("--every goes with --self-test");
     }
     return options;
 }
@@ -277,6 +298,9 @@ int main(int argc, char** argv) {
         if (options.help) {
             std::fputs(kHelp, stdout);
             return kOk;
+        }
+        if (options.every_s > 0) {
+            return self_test_again_and_again(options);
         }
         return options.self_test ? self_test(options) : run(options);
     } catch (const std::invalid_argument& error) {

@@ -31,17 +31,17 @@ def test_it_is_probed_as_the_device_that_it_stands_for(virtual_jetson: Booted, j
     done = jetsonx("device", "probe", virtual_jetson.device, "--json", "--timeout", "300", env=virtual_jetson.env)
     said = json.loads(done.out)
     assert done.status == 0, done.out
-    assert said["target"] == "orin-nano@36.4.3"
+    assert said["target"] == "orin-nano@39.2.0"
     assert said["address"] == "vm:test"
     checks = {check["name"]: check["found"] for check in said["checks"]}
     assert "it has no GPU" in checks["module"]
-    assert "L4T 36.4.3" in checks["release"]
+    assert "L4T 39.2.0" in checks["release"]
 
 
 def test_it_has_a_name_like_any_device(virtual_jetson: Booted, jetsonx: Run, tmp_path: Path) -> None:
     env = {**virtual_jetson.env, "JETSONX_CONFIG": str(tmp_path / "config.toml")}
     added = jetsonx("device", "add", "lab", "vm:test", "--timeout", "300", env=env)
-    assert (added.status, added.out) == (0, "added lab: vm:test, orin-nano@36.4.3\n")
+    assert (added.status, added.out) == (0, "added lab: vm:test, orin-nano@39.2.0\n")
 
 
 def test_its_user_has_sudo_and_docker_and_its_engine_runs_a_container(virtual_jetson: Booted) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 CLI = (sys.executable, "-m", "jetsonx")
 _LIMIT_S = 900
+TARGET = "orin-nano@39.2"
+"""A release whose CUDA is among the packages that everybody can fetch: what is built for it runs there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ def machines() -> Iterator[Path]:
 def boot(name: str = "test") -> Iterator[Booted]:
     """A virtual Orin Nano that lets us in and whose Docker answers."""
     with machines() as root:
-        made = call(root, "create", name, "--memory", "1536")
+        made = call(root, "create", name, "-t", TARGET, "--memory", "1536")
         assert made.returncode == 0, made.stderr
         words = [*CLI, "vm", "start", name, "--docker", "--timeout", str(_LIMIT_S)]
         env = {**os.environ, "JETSONX_VMS": str(root)}
