@@ -31,7 +31,8 @@ unit: $(TEST_STAMP)
 integration: $(TEST_STAMP) host-tools
 	$(BIN)/pytest -m integration -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST_FLAGS) tests
 
-bench: $(TEST_STAMP) host-tools
+bench: $(TEST_STAMP)
+	@sh tests/host-tools.sh "rsync rsync"
 	$(BIN)/python -m benchmarks.run
 
 # What the integration tests need beside Python; as root or with sudo it is installed, without either the tests say

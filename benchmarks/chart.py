@@ -29,7 +29,7 @@ def render_bars(groups: Sequence[Bars]) -> str:
         scale = (_WIDTH - _LABELS - 90) / max(amount for _, amount in group.values)
         for number, (label, amount) in enumerate(group.values):
             width = max(1, round(amount * scale))
-            colour = _COLOURS[number % len(_COLOURS)]
+            colour = _COLOURS[min(number, len(_COLOURS) - 1)]
             parts.append(f'<text x="{_LABELS - 6}" y="{y + 14}" text-anchor="end">{escape(label)}</text>')
             parts.append(f'<rect x="{_LABELS}" y="{y}" width="{width}" height="{_BAR}" fill="{colour}"/>')
             parts.append(f'<text x="{_LABELS + width + 6}" y="{y + 14}">{amount:.1f} {escape(group.unit)}</text>')

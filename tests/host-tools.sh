@@ -1,11 +1,12 @@
 #!/bin/sh
 # Install what the integration tests need on this host. Names on the left are programs, on the right Debian packages.
+# $1: more of such lines, for others than the tests.
 set -eu
 PATH="$PATH:/usr/sbin:/sbin" # where sshd is, and not in everybody's PATH
 missing=
 while read -r program package; do
-  command -v "$program" >/dev/null 2>&1 || missing="$missing $package"
-done <<'LIST'
+  [ -z "$program" ] || command -v "$program" >/dev/null 2>&1 || missing="$missing $package"
+done <<LIST
 qemu-aarch64-static qemu-user-static
 aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
 mmdebstrap mmdebstrap
@@ -39,6 +40,9 @@ pkg-config pkg-config
 shellcheck shellcheck
 busybox busybox-static
 gdb-multiarch gdb-multiarch
+websockify websockify novnc
+chromium chromium
+${1:-}
 LIST
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null 2>&1; then sudo="sudo"; else

@@ -72,18 +72,28 @@ def create(
     help="Seconds to wait for it.",
 )
 @click.option("--docker", "needs_docker", is_flag=True, help="Wait for its Docker engine too.")
+@click.option("--display", type=click.Choice(["web"]), help="Show its console in a browser, on 127.0.0.1.")
 @click.pass_obj
-def start(obj: Context, name: str, limit_s: float, needs_docker: bool) -> None:
-    """Start the machine NAME, and return when it lets us in. It goes on in the background."""
+def start(obj: Context, name: str, limit_s: float, needs_docker: bool, display: str | None) -> None:
+    """Start the machine NAME, and return when it lets us in. It goes on in the background.
+
+    With --display web, the address is said as soon as there is something to see, and again at the end. What serves it
+    ends with the machine.
+    """
+    from jetsonx.vm.display import find_viewer, show_console
     from jetsonx.vm.hardware import KINDS
     from jetsonx.vm.machine import start as start_machine
     from jetsonx.vm.tools import find_tools
 
     machine, places = _find(obj, name)
     tools = find_tools(KINDS[machine.vm.arch])
-    seconds = start_machine(machine, tools, places, limit_s=limit_s, needs_docker=needs_docker)
+    viewer = find_viewer() if display else None
+    seconds = start_machine(machine, tools, places, limit_s=limit_s, needs_docker=needs_docker, viewer=viewer)
     how = f"runs, {seconds:.0f} s after its start" if seconds else "runs already"
     obj.console.out(f"{machine.name} {how}: jetsonx vm ssh {machine.vm.name}")
+    if viewer is not None:
+        with places.lock(machine.vm.name, obj.console):
+            obj.console.out(f"its console: {show_console(viewer, machine.place, obj.runner)}")
 
 
 @click.command()

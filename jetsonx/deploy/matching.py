@@ -63,6 +63,10 @@ class _Search:
             self._powers = _powers(_BASE, count)
             self._inverses = _powers(pow(_BASE, -1, 1 << 64), count)
         self._hashes, self._places = self._index()
+        # To look a hash up costs much more than to see that it cannot be there, as nearly all windows' are not.
+        self._shift = np.uint64(64 - (8 * len(self._hashes)).bit_length())
+        self._some = np.zeros(1 << (64 - int(self._shift)), dtype=np.bool_)
+        self._some[self._hashes >> self._shift] = True
 
     def _index(self) -> tuple[Any, Any]:
         """Hashes of the old file's blocks, sorted, and where they are; of equal ones the first."""
@@ -86,13 +90,11 @@ class _Search:
         while at + self._block <= self._new_size:
             data = self._new(at, _WINDOW + self._block)
             hashes = self._rolling(np.frombuffer(data, dtype=np.uint8))
-            found = np.searchsorted(self._hashes, hashes)
-            found[found == len(self._hashes)] = 0
-            candidates = np.flatnonzero(self._hashes[found] == hashes)
+            candidates, blocks = self._look_up(hashes)
             index = 0
             while index < len(candidates):
                 here = int(candidates[index])
-                match = self._grown(int(self._places[found[here]]) * self._block, at + here, done)
+                match = self._grown(int(self._places[blocks[index]]) * self._block, at + here, done)
                 if match is None:
                     index += 1
                     continue
@@ -100,6 +102,16 @@ class _Search:
                 done = match.new + match.length
                 index = int(np.searchsorted(candidates, done - at))
             at = max(at + len(hashes), done)
+
+    def _look_up(self, hashes: Any) -> tuple[Any, Any]:
+        """Which of ``hashes`` old blocks have, and the numbers of those in the index."""
+        import numpy as np
+
+        likely = np.flatnonzero(self._some[hashes >> self._shift])
+        found = np.searchsorted(self._hashes, hashes[likely])
+        found[found == len(self._hashes)] = 0
+        is_there = self._hashes[found] == hashes[likely]
+        return likely[is_there], found[is_there]
 
     def _rolling(self, data: Any) -> Any:
         """The hash of each window of ``data``, those of blocks with the same bytes."""

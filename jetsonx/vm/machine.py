@@ -18,6 +18,7 @@ from jetsonx.rootfs.ssh import ssh_command
 from jetsonx.runner import Command, Completed, Runner
 from jetsonx.vm.acceleration import choose_acceleration
 from jetsonx.vm.disk import Base
+from jetsonx.vm.display import Viewer, prepare_screen, show_console
 from jetsonx.vm.hardware import KINDS
 from jetsonx.vm.place import PREFIX, Place, Places, discard
 from jetsonx.vm.qemu import Start, start_command
@@ -59,11 +60,19 @@ class Machine:
         return self.runner.run(replace(command, argv=("timeout", "--kill-after=1", str(limit_s), *command.argv)))
 
 
-def start(machine: Machine, tools: Tools, places: Places, *, limit_s: float, needs_docker: bool = False) -> float:
+def start(
+    machine: Machine,
+    tools: Tools,
+    places: Places,
+    *,
+    limit_s: float,
+    needs_docker: bool = False,
+    viewer: Viewer | None = None,
+) -> float:
     """Start the machine and wait until it lets us in; the seconds that took, 0 for one that runs already.
 
-    ``needs_docker``: and until its Docker engine answers. A machine that does not answer in ``limit_s`` seconds, or is
-    given up by Ctrl-C, is switched off again.
+    ``needs_docker``: and until its Docker engine answers. ``viewer`` shows its console from the first line on. A
+    machine that does not answer in ``limit_s`` seconds, or is given up by Ctrl-C, is switched off again.
 
     Raises HostError for what this host lacks, DeviceError with the console's last lines when the guest does not
     come up.
@@ -73,8 +82,11 @@ def start(machine: Machine, tools: Tools, places: Places, *, limit_s: float, nee
             return 0.0
         _check(machine)
         started = time.monotonic()
-        _launch(machine, tools)
+        _launch(machine, tools, has_screen=viewer is not None)
         try:
+            if viewer is not None:
+                address = show_console(viewer, machine.place, machine.runner)
+                machine.console.say(f"{machine.name}: watch it at {address}")
             _wait(machine, until=started + limit_s, needs_docker=needs_docker)
         except BaseException:
             _end(machine.place)
@@ -121,14 +133,23 @@ def _free_memory_mib() -> int | None:
     return None
 
 
-def _launch(machine: Machine, tools: Tools) -> None:
+def _launch(machine: Machine, tools: Tools, *, has_screen: bool) -> None:
     base, place = Base(path=Path(machine.vm.base)), machine.place
-    place.control.unlink(missing_ok=True)  # of a QEMU that was killed
-    place.console.unlink(missing_ok=True)
+    for left in (place.control, place.screen, place.console):  # by a QEMU that was killed
+        left.unlink(missing_ok=True)
+    if has_screen:
+        prepare_screen(place)
     acceleration, why = choose_acceleration(tools.qemu, KINDS[machine.vm.arch], base.kernel, machine.runner)
     if why:
         machine.console.say(f"{machine.name}: {why}")
-    request = Start(vm=machine.vm, kernel=base.kernel, initrd=base.initrd, folder=place.path, acceleration=acceleration)
+    request = Start(
+        vm=machine.vm,
+        kernel=base.kernel,
+        initrd=base.initrd,
+        folder=place.path,
+        acceleration=acceleration,
+        has_screen=has_screen,
+    )
     done = machine.runner.run(start_command(tools.qemu, request))
     if not done.ok:
         raise HostError(f"QEMU does not start {machine.name}", details=done.tail)

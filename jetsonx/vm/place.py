@@ -72,6 +72,26 @@ class Place:
         return self.path / "docker.sock"
 
     @property
+    def screen(self) -> Path:
+        """The socket where QEMU shows the console by VNC, of a machine that was started with a screen."""
+        return self.path / "vnc"
+
+    @property
+    def doors(self) -> Path:
+        """A directory with a link to that socket, under a secret name."""
+        return self.path / "doors"
+
+    @property
+    def life(self) -> Path:
+        """A pipe that QEMU keeps open for as long as it runs."""
+        return self.path / "life"
+
+    @property
+    def viewer(self) -> Path:
+        """The address at which a browser sees the console."""
+        return self.path / "viewer.url"
+
+    @property
     def is_running(self) -> bool:
         """True when its QEMU runs, whoever started it."""
         return is_served(self.control)

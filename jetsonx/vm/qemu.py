@@ -15,6 +15,14 @@ TCG = "tcg,thread=multi,tb-size=256"
 KVM = "kvm"
 
 
+# QEMU draws the serial console itself ("vc") and still writes it to the file. The pipe tells of QEMU's end.
+_SCREEN = (
+    *("-vnc", "unix:vnc"),
+    *("-chardev", "vc,id=screen,cols=100,rows=37,logfile=console.log", "-serial", "chardev:screen"),
+    *("-chardev", "pipe,id=life,path=life"),
+)
+
+
 def install_command(qemu: str, hardware: Hardware, *, kernel: Path, initrd: Path, disk: Path, tar: Path) -> Command:
     """Unpack and configure a system on ``disk``. What the guest says is standard output; it switches itself off."""
     kind = ("-accel", TCG, "-M", hardware.machine, "-cpu", hardware.quick_cpu)
@@ -51,7 +59,8 @@ def _drive(path: Path, options: str) -> tuple[str, str]:
 class Start:
     """What a machine is started from. ``folder`` is its own directory, where QEMU's socket and the console's file are.
 
-    ``acceleration`` is QEMU's word for who runs the guest's instructions: "tcg,thread=multi" or "kvm".
+    ``acceleration`` is QEMU's word for who runs the guest's instructions: "tcg,thread=multi" or "kvm". ``has_screen``:
+    its console is drawn and can be seen by VNC, at a socket of that directory.
     """
 
     vm: Vm
@@ -59,6 +68,7 @@ class Start:
     initrd: Path
     folder: Path
     acceleration: str = TCG
+    has_screen: bool = False
 
 
 def start_command(qemu: str, start: Start) -> Command:
@@ -83,6 +93,6 @@ def start_command(qemu: str, start: Start) -> Command:
     )
     link = f"user,id=net,hostfwd=tcp:{LOOPBACK}:{vm.port}-:22"
     devices = ("-netdev", link, "-device", "virtio-net-pci,netdev=net,id=nic,romfile=", "-device", "virtio-rng-pci")
-    console = ("-display", "none", "-serial", "file:console.log")
+    console = ("-display", "none", *(_SCREEN if start.has_screen else ("-serial", "file:console.log")))
     control = ("-qmp", "unix:qmp,server=on,wait=off", "-daemonize")
     return Command(argv=(qemu, *machine, *size, *words, *disks, *devices, *console, *control), cwd=start.folder)

@@ -19,12 +19,13 @@ from jetsonx.device.answer import parse_device
 from jetsonx.device.judge import assess
 from jetsonx.device.registry import Named, open_registry
 from jetsonx.engine.node_plan import plan_virtual
-from jetsonx.errors import ConfigError, DownloadError, HostError
+from jetsonx.errors import ConfigError, DeviceError, DownloadError, HostError
 from jetsonx.rootfs.identity import parse_l4t
 from jetsonx.rootfs.ssh import ssh_command
 from jetsonx.runner import Command, Completed, Runner
 from jetsonx.vm.acceleration import choose_acceleration
 from jetsonx.vm.disk import base_key
+from jetsonx.vm.display import Viewer, find_viewer, prepare_screen, show_console
 from jetsonx.vm.guest import load_guest
 from jetsonx.vm.hardware import ARM64, X86_64
 from jetsonx.vm.initrd import needed_modules, order_modules, pack_initrd
@@ -185,6 +186,45 @@ def test_under_kvm_the_processor_is_the_host_s() -> None:
     start = Start(vm=VM, kernel=Path("/k"), initrd=Path("/i"), folder=Path("/v/dev"), acceleration=KVM)
     words = start_command("qemu-system-aarch64", start).argv
     assert (words[words.index("-accel") + 1], words[words.index("-cpu") + 1]) == ("kvm", "host")
+
+
+def test_a_screen_is_one_socket_in_the_machine_s_directory_and_the_console_is_still_kept() -> None:
+    start = Start(vm=VM, kernel=Path("/k"), initrd=Path("/i"), folder=Path("/v/dev"))
+    plain = " ".join(start_command("qemu-system-aarch64", start).argv)
+    shown = " ".join(start_command("qemu-system-aarch64", replace(start, has_screen=True)).argv)
+    assert ("-serial file:console.log" in plain, "-vnc" in plain) == (True, False)
+    for part in ("-vnc unix:vnc ", "logfile=console.log -serial chardev:screen", "pipe,id=life,path=life"):
+        assert part in shown
+
+
+def test_a_viewer_that_is_missing_is_named_with_its_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jetsonx.vm.display.which_host", lambda _: None)
+    with pytest.raises(HostError, match="takes websockify and noVNC") as error:
+        find_viewer(tmp_path)
+    assert "apt-get install novnc websockify" in str(error.value.hint)
+    (tmp_path / "vnc.html").touch()
+    with pytest.raises(HostError, match="takes websockify, not on this host"):
+        find_viewer(tmp_path)
+
+
+def test_a_machine_that_runs_without_a_screen_gets_none(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jetsonx.vm.display.is_served", lambda _: False)
+    viewer = Viewer(websockify="/bin/websockify", pages=Path("/usr/share/novnc"))
+    with pytest.raises(DeviceError, match="vm:dev runs without a screen") as error:
+        show_console(viewer, places.place("dev"), Runner())
+    assert "jetsonx vm start dev --display web" in str(error.value.hint)
+
+
+def test_a_screen_needs_a_directory_that_sockets_can_be_in(places: Places, tmp_path: Path) -> None:
+    deep = Place(path=tmp_path / ("d" * 100))
+    with pytest.raises(HostError, match="bytes too long for a socket in it"):
+        prepare_screen(deep)
+    place = places.place("dev")
+    place.viewer.write_text("http://127.0.0.1:1/")
+    for _ in range(2):  # what an earlier run left is no hindrance
+        prepare_screen(place)
+        assert place.life.is_fifo()
+        assert not place.viewer.exists()
 
 
 class Kvm(Runner):
