@@ -32,7 +32,7 @@ step() {
 # The release that runs, as `jetsonx status` has it.
 running() {
     $jetsonx status "vm:$vm" --app vector-add --json |
-        python3 -c 'import json, sys; print(json.load(sys.stdin)["release"])'
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["current"]["release"])'
 }
 
 step "build"

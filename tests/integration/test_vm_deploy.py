@@ -59,7 +59,7 @@ class Desk:
         return device  # type: ignore[no-any-return]
 
     def running(self) -> str:
-        return str(json.loads(self.call("status", self.machine.device, "--json").out)["release"])
+        return str(json.loads(self.call("status", self.machine.device, "--json").out)["current"]["release"])
 
     @contextlib.contextmanager
     def deploying(self, *words: str) -> Iterator[subprocess.Popen[str]]:
@@ -119,7 +119,7 @@ def test_the_documented_chain_deploys_a_change_as_its_difference_and_rolls_back(
     assert (change["status"], transfer["method"]) == ("deployed", "recipe")
     assert transfer["send_bytes"] < 50_000 < transfer["prices"]["thin"]
     release = first["plan"]["release"]
-    assert json.loads((results / "status.json").read_text())["release"] == release
+    assert json.loads((results / "status.json").read_text())["current"]["release"] == release
     assert done.stdout.count(release) >= 2, "in the history twice: deployed, and gone back to"
     assert virtual_jetson.ssh("echo it is left running") == "it is left running"
 
