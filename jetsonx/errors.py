@@ -14,6 +14,9 @@ The core raises; only the command line prints and exits.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 
 class JetsonxError(Exception):
     """What went wrong and where (``message``), and what to type next (``hint``).
@@ -68,3 +71,14 @@ class RolledBackError(DeviceError):
     """A release did not work on a device, and the one before runs there."""
 
     exit_code = 7
+
+
+@contextlib.contextmanager
+def undone(undo: Callable[[], object]) -> Iterator[None]:
+    """Call ``undo`` when the block is left by an exception, Ctrl-C too; its own failure does not hide the first."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(HostError):
+            undo()
+        raise

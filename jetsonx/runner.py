@@ -302,16 +302,20 @@ def _serve(listener: socket.socket, command: Command, processes: list[subprocess
         while True:
             connection, _ = listener.accept()
             with connection:
-                process = subprocess.Popen(
-                    command.argv,
-                    cwd=command.cwd,
-                    env=_environment(command),
-                    stdin=connection.fileno(),
-                    stdout=connection.fileno(),
-                    stderr=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-            processes.append(process)
+                processes.append(_start_at(connection, command, stderr=subprocess.DEVNULL))
+
+
+def _start_at(connection: socket.socket, command: Command, *, stderr: int | None) -> subprocess.Popen[bytes]:
+    """A program whose standard input and output is the connection; ``stderr`` None is ours."""
+    return subprocess.Popen(
+        command.argv,
+        cwd=command.cwd,
+        env=_environment(command),
+        stdin=connection.fileno(),
+        stdout=connection.fileno(),
+        stderr=stderr,
+        start_new_session=True,
+    )
 
 
 def _listen(port: int) -> socket.socket:
@@ -332,14 +336,7 @@ def _serve_in_turn(listener: socket.socket, command: Command, processes: list[su
         while True:
             connection, _ = listener.accept()
             with connection:
-                process = subprocess.Popen(
-                    command.argv,
-                    cwd=command.cwd,
-                    env=_environment(command),
-                    stdin=connection.fileno(),
-                    stdout=connection.fileno(),
-                    start_new_session=True,
-                )
+                process = _start_at(connection, command, stderr=None)
                 processes[:] = [process]
                 process.wait()
 

@@ -37,6 +37,7 @@ from jetsonx.deploy.transfer import (
 )
 from jetsonx.deploy.whole import packed, write_member
 from jetsonx.errors import ConfigError
+from jetsonx.store.tree import file_sha256
 
 _VERSION = 1  # raise it when other bytes are made of the same images
 _STEP = 1 << 20
@@ -165,7 +166,7 @@ class Maker:
             part = scratch / "bundle"
             with self._kept.cache.guard("making what is to be sent"), part.open("wb") as out:
                 total, manifest, blobs = make(out)
-            sha256 = _sha256(part)
+            sha256 = file_sha256(part)
             record = {
                 "sha256": sha256,
                 "size_bytes": part.stat().st_size,
@@ -307,11 +308,3 @@ def _prune(bundles: Path) -> None:
     for path in bundles.iterdir():
         if path.suffix != ".json" and path.name not in needed:
             path.unlink()
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_STEP):
-            digest.update(block)
-    return digest.hexdigest()

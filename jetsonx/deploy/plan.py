@@ -11,6 +11,7 @@ from jetsonx.console import amount
 from jetsonx.deploy.preflight import failures
 from jetsonx.deploy.values import Release
 from jetsonx.device.judge import Line
+from jetsonx.device.render import checks_json
 
 _MARKS = {"ok": "ok", "warn": "warn", "fail": "FAIL", "absent": "FAIL"}
 
@@ -141,16 +142,7 @@ def plan_json(plan: DevicePlan) -> dict[str, Any]:
         "is_current": plan.is_current,
         "interrupted": plan.interrupted or None,
         "ok": not plan.failures,
-        "checks": [
-            {
-                "name": line.name,
-                "status": line.finding.status,
-                "found": line.finding.found,
-                "notes": list(line.finding.notes),
-                "mend": line.finding.mend.text if line.finding.mend else None,
-            }
-            for line in plan.checks
-        ],
+        "checks": checks_json(plan.checks),
         "transfer": {
             "method": transfer.method,
             "send_bytes": transfer.send_bytes,

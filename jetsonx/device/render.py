@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jetsonx.console import amount
-from jetsonx.device.judge import Assessment
+from jetsonx.device.judge import Assessment, Line
 
 _HEADINGS = ("NAME", "ADDRESS", "MODULE", "L4T", "DOCKER", "STORE", "FREE", "READY", "SEEN", "TAGS")
 
@@ -62,18 +62,23 @@ def assessment_json(assessment: Assessment) -> dict[str, Any]:
         if driver
         else None,
         "facts": _without_blanks(facts),
-        "checks": [
-            {
-                "name": line.name,
-                "status": line.finding.status,
-                "found": line.finding.found,
-                "notes": list(line.finding.notes),
-                "mend": line.finding.mend.text if line.finding.mend else None,
-            }
-            for line in assessment.lines
-        ],
+        "checks": checks_json(assessment.lines),
         "tasks": list(assessment.tasks),
     }
+
+
+def checks_json(lines: Sequence[Line]) -> list[dict[str, object]]:
+    """Judgements as docs/json.md describes them."""
+    return [
+        {
+            "name": line.name,
+            "status": line.finding.status,
+            "found": line.finding.found,
+            "notes": list(line.finding.notes),
+            "mend": line.finding.mend.text if line.finding.mend else None,
+        }
+        for line in lines
+    ]
 
 
 def _without_blanks(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from jetsonx.console import Console, amount
@@ -13,7 +12,7 @@ from jetsonx.engine.builder_probe import inspect_words, parse_inspect
 from jetsonx.engine.builders import load_known
 from jetsonx.engine.node_machine import Machine, check_machine, probe_machine
 from jetsonx.engine.node_plan import NodeRequest, check_new, create_builder, create_context, plan_removal
-from jetsonx.errors import ConfigError, DeviceError, HostError
+from jetsonx.errors import ConfigError, DeviceError, HostError, undone
 from jetsonx.host.facts import Node
 from jetsonx.host.judge_docker import ROOT_LEAST_BYTES
 from jetsonx.net.mirrors import Mirrors, load_mirrors
@@ -46,7 +45,7 @@ def add_node(
         _show(request, machine, console)
         _check_way(docker, request, runner)
     if request.node.is_context:
-        with _undone(lambda: list(_take_away(docker, (request.node,), known, runner))):
+        with undone(lambda: list(_take_away(docker, (request.node,), known, runner))):
             _do(create_context(docker, request), runner, what=f"make the Docker context {request.node.builder}")
     else:
         _create(docker, request, known, joins=joins, runner=runner, console=console, environ=environ)
@@ -112,22 +111,11 @@ def _create(
         if config is not None:
             config.write_text(mirrors.config + "\n")
         full = NodeRequest(node=request.node, address=request.address, driver_opts=opts)
-        with _undone(lambda: list(_take_away(docker, (request.node,), (*known, request.node), runner))):
+        with undone(lambda: list(_take_away(docker, (request.node,), (*known, request.node), runner))):
             _do(create_builder(docker, full, joins=joins, config=config), runner, what="make the builder")
             console.say("starting BuildKit there")
             start = Command(argv=(docker, "buildx", "inspect", "--bootstrap", request.node.builder))
             _do(start, runner, what="start BuildKit there", hint=_START_HINTS.get(request.node.driver))
-
-
-@contextlib.contextmanager
-def _undone(undo: Callable[[], object]) -> Iterator[None]:
-    """Call ``undo`` when the block is left by an exception, Ctrl-C too; its own failure does not hide the first."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(HostError):
-            undo()
-        raise
 
 
 def _do(command: Command, runner: Runner, *, what: str, hint: str | None = None) -> None:

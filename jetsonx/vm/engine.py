@@ -7,16 +7,14 @@ account's own configuration: a line in there includes what belongs to each engin
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from jetsonx.effects import Effects
-from jetsonx.errors import ConfigError, DeviceError, HostError
+from jetsonx.errors import ConfigError, DeviceError, HostError, undone
 from jetsonx.runner import Command, Runner
 from jetsonx.toolchain.search import which_host
 from jetsonx.vm.disk import Base
@@ -129,7 +127,7 @@ def create_engine(wish: Wish, places: Places, effects: Effects, *, virsh: Virsh 
     tools = find_tools(wish.hardware)
     vm = create_vm(wish, tools, kept, effects)
     engine = Engine(vm=vm, place=kept.place(vm.name), places=kept, virsh=virsh)
-    with _undone(lambda: _take_away(engine, docker, effects)):
+    with undone(lambda: _take_away(engine, docker, effects)):
         if virsh is not None:
             record = json.dumps({"uri": virsh.uri, "pool": virsh.pool})
             (engine.place.path / _RECORD).write_text(record + "\n")
@@ -225,17 +223,6 @@ def _take_away(engine: Engine, docker: str, effects: Effects) -> None:
         engine.virsh.remove(engine.vm.name)
     machine = Machine(vm=engine.vm, place=engine.place, runner=effects.runner, console=effects.console)
     remove(machine, engine.places)
-
-
-@contextlib.contextmanager
-def _undone(undo: Callable[[], object]) -> Iterator[None]:
-    """Call ``undo`` when the block is left by an exception, Ctrl-C too; its own failure does not hide the first."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(HostError):
-            undo()
-        raise
 
 
 def _docker() -> str:
