@@ -58,17 +58,10 @@ def debug_app(
     from jetsonx.deploy.control import make_request
     from jetsonx.deploy.gdbserver import PLACE, load_tools
     from jetsonx.deploy.request import Debugger
-    from jetsonx.errors import ConfigError
 
     with deployed.reach(obj, device) as place:
         found = place.app(app)
-        current = found.current
-        if found.form == "files":
-            raise ConfigError(
-                f"{found.name} is deployed as files, and the debugger works in containers", hint="jetsonx deploy"
-            )
-        if current is None:
-            raise ConfigError(f"no release of {found.name} is on {place.title}", hint=f"jetsonx deploy {device}")
+        current = place.container(found, device=device, limit="the debugger works in containers")
         program = debug.load_program(place.link, current, place.docker)
         effects = obj.effects()
         codenames = tuple(filter(None, (current.labels.get(_RUNTIME_LABEL, ""), program.codename)))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jetsonx.deploy.outcome import Outcome
     from jetsonx.deploy.request import Request
     from jetsonx.deploy.state import AppState, DeviceState
+    from jetsonx.deploy.values import RemoteContainer
     from jetsonx.device.link import Link
     from jetsonx.rootfs.ssh import Address
 
@@ -45,6 +46,16 @@ class Place:
         from jetsonx.deploy.report import choose_app
 
         return choose_app(self.state, wanted, "" if wanted else _project_name())
+
+    def container(self, found: AppState, *, device: str, limit: str) -> RemoteContainer:
+        """The app's current container. Raises ConfigError when there is none; ``limit`` says why files will not do."""
+        from jetsonx.errors import ConfigError
+
+        if found.form == "files":
+            raise ConfigError(f"{found.name} is deployed as files, and {limit}", hint="jetsonx deploy")
+        if found.current is None:
+            raise ConfigError(f"no release of {found.name} is on {self.title}", hint=f"jetsonx deploy {device}")
+        return found.current
 
     @property
     def docker(self) -> tuple[str, ...]:

@@ -77,7 +77,6 @@ def _stamps(out: Path) -> Stamps:
 
 def _sync(obj: Context, device: str, app: str, directory: Path, base: Path) -> None:
     from jetsonx.deploy.sync import check_machine, load_contents, plan_sync
-    from jetsonx.errors import ConfigError
     from jetsonx.image.app import plan_app
     from jetsonx.project import load_project
 
@@ -85,13 +84,7 @@ def _sync(obj: Context, device: str, app: str, directory: Path, base: Path) -> N
     project = load_project(directory)
     with deployed.reach(obj, device) as place:
         found = place.app(app or project.name)  # never another one, for it would get this project's files
-        current = found.current
-        if found.form == "files":
-            raise ConfigError(
-                f"{found.name} is deployed as files, and sync puts files into containers", hint="jetsonx deploy"
-            )
-        if current is None:
-            raise ConfigError(f"no release of {found.name} is on {place.title}", hint=f"jetsonx deploy {device}")
+        current = place.container(found, device=device, limit="sync puts files into containers")
         out = _built(base, current)
         outputs = plan_app(project.name, _outputs(project, out))
         contents = load_contents(place.link, found.name, current, outputs.directory, place.docker)
