@@ -121,6 +121,7 @@ def releases(work: Path) -> list[str]:
         for number in range(ROUNDS):
             now = follow(scene, table, "B", now, maker.version(new_bytes(number)), 20)
         thin = maker.version(rebuilt(changed, 90))
+        scene.device.rate(20)
         table.add("A", 20, OURS_THIN, scene.deploy(thin, "--method", "thin"))
         now = follow(scene, table, "A", thin, maker.version(rebuilt(changed, 91)), 1)
         now = follow(scene, table, "B", now, maker.version(new_bytes(92)), 1)

@@ -7,29 +7,33 @@ dk() { # docker, for at most $limit seconds
 engine_is_there() { (limit=10 && dk version --format '{{.Server.Version}}') >/dev/null 2>&1; }
 find_engine() {
   docker=docker
-  if engine_is_there || ! has sudo; then return; fi
+  if engine_is_there; then return; fi
+  has sudo || return 1
   docker='sudo -n docker'
-  engine_is_there || docker=docker
+  if engine_is_there; then return; fi
+  docker=docker
+  return 1
 }
-exists() { # $1: a container's ID or name
+read_field() { # of the container $1, an ID or a name, what the format $2 says becomes `value`; false when there is none
   [ -n "$1" ] || return 1
   unanswered=0
-  until dk inspect --type container --format x "$1" >/dev/null 2>"$run/answer"; do
+  until value=$(dk inspect --type container --format "$2" "$1" 2>"$run/answer"); do
     if grep -qi 'no such \(container\|object\)' "$run/answer"; then return 1; fi
     ask_again
   done
 }
+exists() { read_field "$1" x; }
 field() { dk inspect --type container --format "$2" "$1" 2>/dev/null; }
-find_id() { # $1: a container's whole name; inspect takes the beginning of an ID too
-  id=''
-  exists "$1" || return 0
-  found=$(field "$1" '{{.Name}} {{.ID}}')
-  if [ "${found% *}" = "/$1" ]; then id=${found##* }; fi
+find_id() { # $1: a container's whole name, as inspect takes the beginning of an ID too; its `id`, and whose it is, `owner`
+  id='' owner=''
+  read_field "$1" '{{.Name}} {{.ID}} {{index .Config.Labels "dev.jetsonx.app"}}' || return 0
+  [ "${value%% *}" = "/$1" ] || return 0
+  owner=${value#* * }
+  id=${value#* } id=${id%% *}
 }
-is_ours() { [ "$(field "$1" '{{index .Config.Labels "dev.jetsonx.app"}}')" = "$app" ]; }
-is_running() { exists "$1" && [ "$(field "$1" '{{.State.Running}}')" = true ]; }
+is_running() { read_field "$1" '{{.State.Running}}' && [ "$value" = true ]; }
 named() { # the container $1 is called $2
-  [ "$(field "$1" '{{.Name}}')" = "/$2" ] || dk rename "$1" "$2" 2>>"$said"
+  dk rename "$1" "$2" 2>"$run/answer" || [ "$(field "$1" '{{.Name}}')" = "/$2" ] || { cat "$run/answer" >>"$said" && return 1; }
 }
 find_made() { # what this operation made, if anything
   unanswered=0
@@ -37,13 +41,13 @@ find_made() { # what this operation made, if anything
 }
 create_new() {
   find_new && return
-  create_container && find_new
+  new=$(create_container) && [ -n "$new" ]
 }
-create_container() { # of the release that was loaded
+create_container() { # of the release that was loaded; its ID
   # shellcheck disable=SC2154 # of the release
   with_secrets with_words dk create --name "$app.next" --restart "$restart" --stop-timeout "$stop_timeout" \
     --label "dev.jetsonx.app=$app" --label "dev.jetsonx.release=$release" --label "dev.jetsonx.reference=$reference" \
-    --label "dev.jetsonx.op=$op" --label "dev.jetsonx.directory=$dir" >/dev/null 2>>"$said"
+    --label "dev.jetsonx.op=$op" --label "dev.jetsonx.directory=$dir" 2>>"$said"
 }
 with_secrets() { # "$@": a command, which gets mounts of the release's secrets as further words
   for file in "$home/releases/$dir/secrets"/*; do
@@ -53,19 +57,19 @@ with_secrets() { # "$@": a command, which gets mounts of the release's secrets a
 }
 make_clean() { # files were put into the earlier release's container: what was deployed takes its place
   find_made
-  if [ -z "$made" ]; then
-    create_container || return 1
-    find_made
-  fi
+  if [ -z "$made" ]; then made=$(create_container) || return 1; fi
   if [ "$made" != "$new" ] && exists "$new"; then dk rm --force --volumes "$new" >/dev/null 2>>"$said" || return 1; fi
   new=$made
   named "$new" "$app.prev"
 }
 test_new() { :; } # a container is tried by being started
 note_old() { # what is to be restored when it is gone back to
-  old_restart=$(field "$old" '{{.HostConfig.RestartPolicy.Name}}:{{.HostConfig.RestartPolicy.MaximumRetryCount}}')
+  policy='{{.HostConfig.RestartPolicy.Name}}:{{.HostConfig.RestartPolicy.MaximumRetryCount}}'
+  read_field "$old" "{{.State.Running}} $policy {{if .Config.StopTimeout}}{{.Config.StopTimeout}}{{end}}"
+  if [ "${value%% *}" = true ]; then old_running=1; fi
+  old_stop=${value##* }
+  old_restart=${value#* } old_restart=${old_restart%% *}
   case $old_restart in on-failure:[1-9]*) ;; *) old_restart=${old_restart%%:*} ;; esac
-  old_stop=$(field "$old" '{{if .Config.StopTimeout}}{{.Config.StopTimeout}}{{end}}')
 }
 directory_of() { field "$1" '{{index .Config.Labels "dev.jetsonx.directory"}}'; }
 stop_old() {
@@ -78,12 +82,13 @@ start_it() { dk start "$1" >/dev/null 2>>"$said"; }
 restore_policy() { dk update --restart="$restart" "$new" >/dev/null 2>>"$said"; }
 move_tags() {
   repository=${reference%:*}
-  if exists "$old"; then dk tag "$(field "$old" '{{.Image}}')" "$repository:previous" 2>>"$said" || return 1; fi
+  if read_field "$old" '{{.Image}}'; then dk tag "$value" "$repository:previous" 2>>"$said" || return 1; fi
   dk tag "$(field "$new" '{{.Image}}')" "$repository:current" 2>>"$said"
 }
-retire() { # the old release lies there for a rollback, and nothing starts it
-  if [ "$(field "$old" '{{.HostConfig.RestartPolicy.Name}}')" != no ]; then dk update --restart=no "$old" >/dev/null 2>>"$said" || return 1; fi
-  if is_running "$old"; then (limit=$((${old_stop:-10} + 30)) && dk stop "$old") >/dev/null 2>>"$said"; fi
+retire() { # the old release, if it is there, lies there for a rollback, and nothing starts it
+  read_field "$old" '{{.HostConfig.RestartPolicy.Name}} {{.State.Running}}' || return 0
+  if [ "${value% *}" != no ]; then dk update --restart=no "$old" >/dev/null 2>>"$said" || return 1; fi
+  if [ "${value#* }" = true ]; then (limit=$((${old_stop:-10} + 30)) && dk stop "$old") >/dev/null 2>>"$said"; fi
 }
 rest_new() { dk update --restart=no "$new" >/dev/null 2>>"$said"; } # it stays for another rollback
 take_new_away() {

@@ -13,7 +13,7 @@ debug_release() {
   end_debug
 }
 create_debug() {
-  if is_ours "$app.debug"; then dk rm --force --volumes "$app.debug" >/dev/null 2>>"$said"; fi
+  remove_debug
   # shellcheck disable=SC2154 # of the request and the release
   with_secrets with_words with_gdbserver dk create --name "$app.debug" --interactive --restart no --no-healthcheck \
     --stop-timeout 1 --cap-add SYS_PTRACE --label "dev.jetsonx.app=$app" --label "dev.jetsonx.release=$release" \
@@ -53,5 +53,6 @@ end_debug() {
   end ok
 }
 remove_debug() {
-  if is_ours "$app.debug"; then dk rm --force --volumes "$app.debug" >/dev/null 2>>"$said"; fi
+  find_id "$app.debug"
+  if [ "$owner" = "$app" ]; then dk rm --force --volumes "$id" >/dev/null 2>>"$said"; fi
 }

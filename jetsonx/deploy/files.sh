@@ -23,13 +23,13 @@ read_link() { # $1: current or previous
   if exists "$target"; then printf '%s\n' "$target"; fi
 }
 find_id() {
+  owner=$app
   case $1 in
     "$app") id=$(read_link current) ;;
     "$app.prev") id=$(read_link previous) ;;
     *) id='' ;;
   esac
 }
-is_ours() { :; }
 named() { # the release $1 is the current one, or the one before; that it is neither needs no name
   case $2 in
     "$app") link=current ;;
@@ -54,7 +54,7 @@ find_made() { # what this operation made, if anything
 is_modified() { return 1; }
 make_clean() { :; }
 directory_of() { printf '%s\n' "$1"; }
-note_old() { :; }
+note_old() { if is_running "$old"; then old_running=1; fi; }
 
 put_program() { # what is started in a release's directory with its environment: $1 its state, $2 the directory, $3 the words
   cat <<'END' | put "$home/releases/$dir/run"

@@ -44,8 +44,7 @@ take_backend() { # $1: container or files
     files) use_files ;;
     *) use_container ;;
   esac
-  find_engine
-  engine_is_there || await_engine || leave
+  find_engine || await_engine || leave
 }
 begin() {
   was=container
@@ -53,19 +52,17 @@ begin() {
   if [ -e "$home/number" ] && [ "$was" != "$backend" ]; then refuse "an app of that name is there in another form ($was)"; fi
   mkdir -p "$home/releases"
   if [ "$backend" = files ]; then : >"$home/files"; fi
-  find_id "$app"
-  old=$id
-  find_id "$app.prev"
+  find_ours "$app.next"
+  find_ours "$app.prev"
   before=$id
-  find_id "$app.next"
-  for each in "$old" "$before" "$id"; do
-    if [ -n "$each" ] && ! is_ours "$each"; then refuse "the device has a container of that name that jetsonx did not make"; fi
-  done
+  find_ours "$app"
+  old=$id
   boot=$(boot_id)
-  if [ -n "$old" ]; then
-    if is_running "$old"; then old_running=1; fi
-    note_old
-  fi
+  if [ -n "$old" ]; then note_old; fi
+}
+find_ours() { # $1: a name
+  find_id "$1"
+  if [ -n "$id" ] && [ "$owner" != "$app" ]; then refuse "the device has a container of that name that jetsonx did not make"; fi
 }
 refuse() { # $1: why; nothing was changed
   why=$1 failed_at=begin
@@ -110,8 +107,8 @@ go_on() {
 }
 settle() { # the new release is healthy: from here on there is only forwards
   mark healthy
-  attempt rename_all || leave
-  if exists "$old"; then attempt retire || leave; fi
+  if [ "$blue_green" = 1 ]; then attempt rename_all || leave; fi # else it was done before the old one was stopped
+  if [ -n "$old" ]; then attempt retire || leave; fi
   if [ "$kind" = rollback ]; then attempt restore_policy || leave; fi
   attempt move_tags # a name is not worth more than the release that runs
   record ok

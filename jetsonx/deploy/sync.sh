@@ -6,7 +6,7 @@ is_modified() { [ -n "$1" ] && grep -q '^modified=' "$home/contents/$1" 2>/dev/n
 begin_with_current() { # of what works on the container that is there
   find_id "$app"
   old=$id
-  if [ -z "$old" ] || ! is_ours "$old"; then refuse "no release of it is there"; fi
+  if [ -z "$old" ] || [ "$owner" != "$app" ]; then refuse "no release of it is there"; fi
   if [ "$old" != "$expected" ]; then refuse "another release became the current one meanwhile"; fi
   boot=$(boot_id)
   if is_running "$old"; then old_running=1; fi

@@ -49,7 +49,7 @@ prune_all() {
 stop_app() {
   find_id "$app"
   old=$id
-  if [ -z "$old" ] || ! is_ours "$old"; then refuse "no release of it is there"; fi
+  if [ -z "$old" ] || [ "$owner" != "$app" ]; then refuse "no release of it is there"; fi
   attempt stop_it || leave
 }
 jetsonx_main() {
