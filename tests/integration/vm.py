@@ -45,6 +45,20 @@ class Booted:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    @contextlib.contextmanager
+    def lend(self, port: int) -> Iterator[None]:
+        """A port of this host's loopback is the same port of the guest's, too."""
+        place = f"127.0.0.1:{port}"
+        options = ("-F", f"{self.root}/{self.name}/ssh_config", "-o", "ExitOnForwardFailure=yes")
+        words = ("ssh", *options, "-R", f"{place}:{place}", self.device, "echo lent; exec cat")
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "lent\n"
+                yield
+            finally:
+                process.terminate()
+
 
 def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`jetsonx vm WORDS` for the machines below ``root``."""
@@ -76,10 +90,10 @@ def machines() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def boot(name: str = "test") -> Iterator[Booted]:
+def boot(name: str = "test", *, memory_mib: int = 1536) -> Iterator[Booted]:
     """A virtual Orin Nano that lets us in and whose Docker answers."""
     with machines() as root:
-        made = call(root, "create", name, "-t", TARGET, "--memory", "1536")
+        made = call(root, "create", name, "-t", TARGET, "--memory", str(memory_mib))
         assert made.returncode == 0, made.stderr
         words = [*CLI, "vm", "start", name, "--docker", "--timeout", str(_LIMIT_S)]
         env = {**os.environ, "JETSONX_VMS": str(root)}
