@@ -22,7 +22,7 @@ from jetsonx.vm.hardware import KINDS
 from jetsonx.vm.libvirt import Disk, Domain, remote_host, render_domain
 from jetsonx.vm.libvirt_run import Virsh, domain_name
 from jetsonx.vm.machine import Machine, is_let_in, remove, start
-from jetsonx.vm.make import Wish, create_vm
+from jetsonx.vm.make import Wish, create_vm, render_sharing
 from jetsonx.vm.place import PREFIX, Place, Places
 from jetsonx.vm.tools import Tools, find_tools
 from jetsonx.vm.values import Vm
@@ -134,7 +134,7 @@ def create_engine(wish: Wish, places: Places, effects: Effects, *, virsh: Virsh 
             _proxy(engine.place.ssh_config, remote_host(virsh.uri))
         text = engine.place.ssh_config.read_text()
         (engine.place.path / _CONFIG).write_text(
-            text.replace(f"Host {PREFIX}{vm.name}\n", f"Host {ssh_host(vm.name)}\n")
+            text.replace(f"Host {PREFIX}{vm.name}\n", f"Host {ssh_host(vm.name)}\n") + render_sharing(engine.place.path)
         )
         if virsh is not None:
             _hand_over(engine, virsh, tools, effects)
