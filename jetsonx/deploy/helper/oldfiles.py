@@ -14,7 +14,7 @@ from collections import OrderedDict
 from typing import Any, Iterator, List
 
 from jetsonx.deploy.helper.archive import Entries
-from jetsonx.deploy.helper.recipe import CHUNK, RecipeError, Source
+from jetsonx.deploy.helper.recipe import RecipeError, Source, part_of
 
 LABEL = "dev.jetsonx.tmp"
 _OPEN_MAX = 4
@@ -71,12 +71,7 @@ class OldFiles:
             if found is not None:
                 self._put_aside(index, found)
         with self._opened(index) as file:
-            file.seek(offset)
-            while length:
-                piece = file.read(min(length, CHUNK))
-                if not piece:
-                    raise RecipeError("damaged", "the bundle asks for more than a file has")
-                length -= len(piece)
+            for piece in part_of(file, offset, length):
                 yield piece
         self._left[index] -= 1
         if self._left[index] <= 0:
