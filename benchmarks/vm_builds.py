@@ -46,7 +46,7 @@ MEMORY_MIB = 2048
 def run(work: Path, *, rounds: int = 3) -> str:
     """Measure each way ``rounds`` times; what is started for it is ended, and the machine removed."""
     took: dict[str, list[Took]] = {}
-    with serve_engine("26.1") as engine, serve_devel_image(work / "registry", LIGHT) as registry:
+    with serve_engine("26.1") as engine, serve_devel_image(work / "light-registry", LIGHT) as registry:
         engine_pid = int((engine.folder / "docker.pid").read_text())
         environment = {**engine.env, "JETSONX_MIRRORS": f"nvcr.io={registry.url}"}
         with _machine(engine, registry) as (places, machine_pid):
@@ -63,7 +63,8 @@ def run(work: Path, *, rounds: int = 3) -> str:
 @contextmanager
 def _machine(engine: Engine, registry: RunningRegistry) -> Iterator[tuple[Mapping[str, str], int]]:
     """A virtual Jetson that the engine's client knows as a builder node: where jetsonx finds it, and QEMU's number."""
-    with boot(MACHINE, memory_mib=MEMORY_MIB) as machine, machine.lend(urlsplit(registry.url).port or 0):
+    with boot(MACHINE, memory_mib=MEMORY_MIB) as machine:
+        machine.lend(urlsplit(registry.url).port or 0)
         add = [*_call({**engine.env, **machine.env}), "builder", "add", machine.device]
         measure(add, nothing)
         yield machine.env, int(find_qemu(MACHINE).name)

@@ -38,7 +38,9 @@ _NOT_FOR_NVCC = (
     r"etc/apt/sources",
     r".*/(cc1|lto1|lto-wrapper)$|usr/bin/\S+-(lto-dump-12|ld\.gold|dwp)$|.*/lib\w*san[_.]|.*/(lib)?gprofng",
     r"usr/lib/[^/]+/(perl|perl-base|gconv|ldscripts|libperl\.)|usr/share/(perl|perl5|debconf)/",
-    r"usr/include/c\+\+/12/(ext/pb_ds|parallel|experimental|decimal|tr2)/|usr/include/linux/(netfilter|tc_)",
+    r"usr/include/c\+\+/12/(ext/pb_ds|parallel|experimental|decimal|tr2)/",
+    r"usr/include/(sound|rdma|drm|scsi|mtd|xen|video|misc|tirpc|rpcsvc|netipx|netrose|protocols)/",
+    r"usr/include/linux/(?!(errno|limits|types|stddef|posix_types|falloc|rseq|stat|sched)\.h$)",
     r"usr/share/(bash-completion|ca-certificates|lintian|gdb|gcc)/|usr/lib/locale/",
 )
 _WHEELS = tuple(f"nvidia-{name}==13.2.86" for name in ("cuda-nvcc", "nvvm", "cuda-crt", "cuda-runtime", "cuda-cccl"))

@@ -88,9 +88,8 @@ def test_a_cuda_program_is_built_and_run_on_it(
     sample: Callable[[str], Path],
 ) -> None:
     project, env = sample("vector-add"), {**node, "JETSONX_MIRRORS": f"nvcr.io={light_registry.url}"}
-    with virtual_jetson.lend(urlsplit(light_registry.url).port or 0):
-        words = ("--strategy", "native", "-t", TARGET)
-        built = jetsonx("-v", "build", project, *words, env=env, timeout_s=1800)
+    virtual_jetson.lend(urlsplit(light_registry.url).port or 0)
+    built = jetsonx("-v", "build", project, "--strategy", "native", "-t", TARGET, env=env, timeout_s=1800)
     assert built.status == 0, built.err
     assert "native: as asked, on jetsonx-vm-test" in built.err
     report = json.loads((project / "out/report.json").read_text())

@@ -45,19 +45,17 @@ class Booted:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    @contextlib.contextmanager
-    def lend(self, port: int) -> Iterator[None]:
-        """A port of this host's loopback is the same port of the guest's, too."""
-        place = f"127.0.0.1:{port}"
-        options = ("-F", f"{self.root}/{self.name}/ssh_config", "-o", "ExitOnForwardFailure=yes")
-        words = ("ssh", *options, "-R", f"{place}:{place}", self.device, "echo lent; exec cat")
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                assert process.stdout is not None
-                assert process.stdout.readline() == "lent\n"
-                yield
-            finally:
-                process.terminate()
+    def lend(self, port: int) -> None:
+        """A port of this host's loopback is the same port of the guest's, too, until it ends.
+
+        QEMU's user networking has this host's loopback at 10.0.2.2. `ssh -R` does the same in twice the time.
+        """
+        nat = "sudo iptables -w -t nat -A"
+        self.ssh(
+            "sudo sysctl -q net.ipv4.conf.all.route_localnet=1"
+            f" && {nat} OUTPUT -p tcp -d 127.0.0.1 --dport {port} -j DNAT --to-destination 10.0.2.2"
+            f" && {nat} POSTROUTING -p tcp -d 10.0.2.2 --dport {port} -j MASQUERADE"
+        )
 
 
 def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
