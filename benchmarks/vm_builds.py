@@ -116,9 +116,9 @@ def report(took: Mapping[str, list[Took]]) -> str:
     )
     rounds, cores, load = len(took[IN_MACHINE]), os.cpu_count(), os.getloadavg()[0]
     lines += ["", said, "", f"Medians of {rounds}; {cores} cores with a load of {load:.0f} at the end. The machine has"]
-    lines += [f"{MEMORY_MIB} MiB, two emulated processors (no KVM) and Docker 20.10, and all that its QEMU takes meanwhile"]
-    lines += ["is counted; the others build in Docker 26.1 on the host. Images are stand-ins for NVIDIA's (Debian 12,"]
-    lines += ["CUDA 13.2)."]
+    lines += [f"{MEMORY_MIB} MiB, two emulated processors (no KVM) and Docker 20.10, and all that its QEMU takes"]
+    lines += ["meanwhile is counted; the others build in Docker 26.1 on the host. Images are stand-ins for"]
+    lines += ["NVIDIA's (Debian 12, CUDA 13.2)."]
     return "\n".join(lines)
 
 
