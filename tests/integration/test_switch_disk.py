@@ -1,0 +1,167 @@
+"""The device's disk fills up in the middle of a switch: the home directory's, or Docker's with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jetsonx.deploy.values import Health
+from jetsonx.errors import DeviceError
+from tests.integration.conftest import Need
+from tests.integration.deploy_site import Site, await_true, serve_deploy_site
+from tests.integration.docker_engine import Engine
+from tests.integration.sshd import find_sshd
+
+SIZE_BYTES = 8 << 20
+GOOD = Health(kind="command", command=("true",), timeout_s=10)
+BAD = Health(kind="command", command=("false",), timeout_s=1)
+
+
+@pytest.fixture(scope="module")
+def device(need: Need, engine_26: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Its home directory is a small disk."""
+    need("ssh")
+    if find_sshd() is None:
+        need("sshd")
+    folder = tmp_path_factory.mktemp("device")
+    with serve_deploy_site(folder, engine_26, need("busybox")) as site:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", site.home], check=True)
+        try:
+            yield site
+        finally:
+            subprocess.run(["umount", "--lazy", site.home], check=True)
+
+
+@pytest.fixture
+def site(device: Site) -> Iterator[Site]:
+    device.clear()
+    make_room(device)
+    yield device
+    make_room(device)
+    device.clear()
+
+
+def filler(site: Site) -> Path:
+    return site.home / "filler"
+
+
+def fill(site: Site, *, is_eaten: bool) -> str:
+    """For a trap: nothing is left; ``is_eaten``: nor of what becomes free within the next seconds."""
+    once = f"cat /dev/zero >>{filler(site)} 2>/dev/null"
+    if not is_eaten:
+        return once
+    return f"{once}; (while [ -e {filler(site)} ]; do {once}; done) </dev/null >/dev/null 2>&1 9>&- &"
+
+
+def make_room(site: Site) -> None:
+    """What fills it goes on until its file is gone, and may be about to make it anew."""
+    while filler(site).exists():
+        filler(site).unlink()
+        subprocess.run(["sleep", "0.1"], check=True)
+
+
+def leave_room(site: Site, room_bytes: int) -> None:
+    make_room(site)
+    free = os.statvfs(site.home)
+    subprocess.run(["fallocate", "-l", str(free.f_bavail * free.f_frsize - room_bytes), filler(site)], check=True)
+
+
+def await_end(site: Site) -> None:
+    """Nobody is at it any more."""
+    holder = site.app_dir() / "holder"
+
+    def is_over() -> bool:
+        found = [line for line in holder.read_text().splitlines() if line.startswith("pid=")] if holder.exists() else []
+        return not found or not Path(f"/proc/{found[0][4:]}").exists()
+
+    await_true(is_over, limit_s=60)
+
+
+def running(site: Site) -> str:
+    """The one release that runs."""
+    [release] = [release for release, state in site.containers().values() if state == "running"]
+    return release
+
+
+STEPS = [
+    ("create", True, False, GOOD),
+    ("create", False, True, GOOD),
+    ("rename", False, False, GOOD),
+    ("stop", True, True, GOOD),
+    ("stop", False, False, GOOD),
+    ("start", False, True, GOOD),
+    ("tag", True, False, GOOD),
+    ("tag", True, True, GOOD),
+    ("exec", True, True, BAD),
+    ("rm", False, False, BAD),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "first", "is_eaten", "health"),
+    STEPS,
+    ids=[
+        f"{'before' if first else 'after'}-{words}{'-bad' if health is BAD else ''}{'-for-ever' if is_eaten else ''}"
+        for words, first, is_eaten, health in STEPS
+    ],
+)
+def test_a_disk_that_fills_up_loses_nothing(
+    site: Site, words: str, first: bool, is_eaten: bool, health: Health
+) -> None:
+    old, new = site.release(), site.release(health=health, secrets={"token": b"x" * 5000})
+    assert site.switch(old).ok
+    site.trap(words, fill(site, is_eaten=is_eaten), first=first)
+    if is_eaten:  # how it ends cannot even be told
+        with contextlib.suppress(DeviceError):
+            assert site.switch(new).ending in ("ok", "rolled-back", "unfinished")
+    else:
+        assert site.switch(new).ending == ("ok" if health is GOOD else "rolled-back")
+    assert not (site.wrapper.parent / "trap").exists()
+    await_end(site)
+    is_kept = running(site)
+    make_room(site)
+    last = site.release()
+    assert site.switch(last).ok
+    site.check_tidy(running=last.id, previous=is_kept)
+    known = [(entry["release"], entry["outcome"]) for entry in site.history()]
+    assert known == [(old.id, "ok"), (new.id, "ok" if is_kept == new.id else "rolled-back"), (last.id, "ok")]
+
+
+def test_on_a_full_disk_nothing_is_begun(site: Site) -> None:
+    old, new = site.release(), site.release()
+    assert site.switch(old).ok
+    leave_room(site, 0)
+    with pytest.raises(DeviceError, match=r"could not be begun there: .* \(0 kB free\)"):
+        site.switch(new)
+    leave_room(site, 150_000)  # the script gets there, and no further
+    outcome = site.switch(new)
+    assert (outcome.ending, outcome.step) == ("failed", "begin"), outcome
+    assert "nothing can be written in" in outcome.why
+    assert site.do("prune").ok
+    assert site.do("stop").ok
+    assert site.inspect("demo", "{{.State.Status}}") == "exited"
+    make_room(site)
+    assert site.switch(new).ok
+    site.check_tidy(running=new.id, previous=old.id)
+
+
+def test_a_rollback_on_a_disk_that_fills_up(site: Site) -> None:
+    first, second = site.release(), site.release()
+    assert site.switch(first).ok
+    assert site.switch(second).ok
+    site.trap("stop", fill(site, is_eaten=True))
+    with contextlib.suppress(DeviceError):
+        site.do("rollback", expected=site.inspect("demo.prev", "{{.Id}}"))
+    await_end(site)
+    assert running(site) in (first.id, second.id)
+    make_room(site)
+    site.do("recover")
+    is_back = running(site) == first.id
+    running_now, previous = (first, second) if is_back else (second, first)
+    site.check_tidy(running=running_now.id, previous=previous.id)
+    assert [entry["outcome"] for entry in site.history()] == ["ok", "ok", "ok" if is_back else "rolled-back"]
