@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +100,16 @@ class Site:
     def history(self, app: str = "demo") -> list[dict[str, object]]:
         return [json.loads(line) for line in (self.app_dir(app) / "history.jsonl").read_text().splitlines()]
 
+    def modify(self, container: str) -> None:
+        """Files were put into a container since it was deployed, as `jetsonx sync` notes it."""
+        note = self.app_dir() / "contents" / container
+        note.parent.mkdir(exist_ok=True)
+        note.write_text("modified=just now\nfolder=/opt\n")
+
+    def has_ended(self, op: str) -> bool:
+        """An operation came to its end there, and told how."""
+        return (self.state / "runs" / op / "result").exists()
+
     def shim(self, name: str, text: str) -> None:
         """A program of the device's that comes before the real one."""
         (self.wrapper / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -177,9 +188,12 @@ def import_busybox(engine: Engine, busybox: str) -> str:
 
 
 @contextlib.contextmanager
-def serve_deploy_site(tmp: Path, engine: Engine, busybox: str) -> Iterator[Site]:
+def serve_deploy_site(
+    tmp: Path, engine: Engine, busybox: str, *, serve: Callable[..., AbstractContextManager[SshHost]] = serve_ssh
+) -> Iterator[Site]:
+    """A device in ``tmp``, until the block is left. ``serve`` is what starts its sshd."""
     home, wrapper = tmp / "home", tmp / "bin"
-    home.mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     wrapper.mkdir()
     link_programs(tmp / "programs")
     there = {
@@ -187,7 +201,7 @@ def serve_deploy_site(tmp: Path, engine: Engine, busybox: str) -> Iterator[Site]
         "DOCKER_HOST": f"unix://{engine.socket}",
         "PATH": f"{wrapper}:{engine.folder}/bin:{tmp}/programs",
     }
-    with serve_ssh(tmp / "ssh", environ=there) as host:
+    with serve(tmp / "ssh", environ=there) as host:
         env = {
             "JETSONX_SSH_CONFIG": str(host.config),
             "JETSONX_CONFIG": str(tmp / "config/config.toml"),

@@ -14,7 +14,7 @@ from jetsonx.deploy.values import Health
 from jetsonx.errors import DeviceError
 from tests.integration.conftest import Need
 from tests.integration.deploy_site import Site, await_true, serve_deploy_site
-from tests.integration.docker_engine import Engine
+from tests.integration.docker_engine import Engine, serve_engine
 from tests.integration.sshd import find_sshd
 
 SIZE_BYTES = 8 << 20
@@ -30,11 +30,31 @@ def device(need: Need, engine_26: Engine, tmp_path_factory: pytest.TempPathFacto
         need("sshd")
     folder = tmp_path_factory.mktemp("device")
     with serve_deploy_site(folder, engine_26, need("busybox")) as site:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", site.home], check=True)
-        try:
+        with small_disk(site.home, SIZE_BYTES):
             yield site
-        finally:
-            subprocess.run(["umount", "--lazy", site.home], check=True)
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, size_bytes: int) -> Iterator[None]:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.fixture(scope="module")
+def one_disk(need: Need, root_rights: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A device whose Docker has its files on the same disk, as on a Jetson."""
+    folder = tmp_path_factory.mktemp("one-disk")
+    disk = folder / "home"
+    disk.mkdir()
+    with (
+        small_disk(disk, 4 * SIZE_BYTES),
+        serve_engine("26.1", options={"data-root": str(disk / "docker")}) as engine,
+        serve_deploy_site(folder, engine, need("busybox")) as site,
+    ):
+        yield site
 
 
 @pytest.fixture
@@ -165,3 +185,30 @@ def test_a_rollback_on_a_disk_that_fills_up(site: Site) -> None:
     running_now, previous = (first, second) if is_back else (second, first)
     site.check_tidy(running=running_now.id, previous=previous.id)
     assert [entry["outcome"] for entry in site.history()] == ["ok", "ok", "ok" if is_back else "rolled-back"]
+
+
+@pytest.mark.parametrize(
+    ("words", "first", "is_eaten"),
+    [("create", True, True), ("stop", False, False), ("stop", False, True)],
+    ids=["before-create-for-ever", "after-stop", "after-stop-for-ever"],
+)
+def test_what_docker_has_no_room_for_is_done_when_there_is(
+    one_disk: Site, words: str, first: bool, is_eaten: bool
+) -> None:
+    site = one_disk
+    old, new = site.release(), site.release()
+    assert site.switch(old).ok
+    site.trap(words, fill(site, is_eaten=is_eaten), first=first)
+    with contextlib.suppress(DeviceError):
+        outcome = site.switch(new)
+        assert is_eaten or outcome.ok, outcome
+    await_end(site)
+    if words == "create":
+        assert running(site) in (old.id, new.id)
+    make_room(site)
+    site.do("recover")
+    is_kept = running(site)
+    last = site.release()
+    assert site.switch(last).ok
+    site.check_tidy(running=last.id, previous=is_kept)
+    site.clear()
