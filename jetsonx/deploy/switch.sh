@@ -111,12 +111,28 @@ go_on() {
   judge
   settle
 }
+stay_up() { # an engine that was killed takes what ran along, and does not start all of it again
+  [ "$was_away" = 1 ] || return 0
+  was_away=0
+  attempt keep_up && return
+  why='it did not start again when the engine was back'
+  undo
+}
+keep_up() {
+  look || return 1
+  # shellcheck disable=SC2086 # five words
+  set -- $seen
+  case $1 in running | restarting) return ;; esac
+  is_done "$1" "$3" || start_new
+}
 settle() { # the new release is healthy: from here on there is only forwards
   mark healthy # without room for that it is judged again, should this be interrupted
   if [ "$blue_green" = 1 ]; then attempt rename_all || leave; fi # else it was done before the old one was stopped
+  stay_up # before the old one is stopped
   if [ -n "$old" ]; then attempt retire || leave; fi
   if [ "$kind" = rollback ]; then attempt restore_policy || leave; fi
   attempt move_tags # a name is not worth more than the release that runs
+  stay_up
   record ok
   prune_releases "$keep"
   end ok
@@ -144,7 +160,7 @@ undo() { # back to the old release, from wherever it is
     { cat "$home/unused" 2>/dev/null; printf '%s\n' "$reference"; } | put "$home/unused"
   fi
   if ! exists "$old"; then end failed; fi
-  if [ "$old_running" = 1 ] && ! is_running "$old"; then
+  if [ "$old_running" = 1 ] && ! is_running "$old" && ! { attempt start_old && is_running "$old"; }; then
     why="$why; and the old release does not run either"
     end failed
   fi
@@ -158,7 +174,7 @@ keep_log() { { printf '%s\n' "$dir" "$why" && cat "$run/log"; } | put "$home/fai
 
 recover() { # as far as the journal of an operation says it came, forwards or back
   read_journal
-  nested=1
+  nested=1 was_away=1
   run=$state/runs/$op said=$state/runs/$op/said history=''
   mkdir -p "$run"
   take_backend "$backend"

@@ -121,7 +121,7 @@ class Site:
         if previous:
             expected[f"{app}.prev"] = (previous, "exited")
         found = {name: what for name, what in self.containers().items() if name.split(".")[0] == app}
-        assert found == expected
+        assert found == expected, (found, expected)
         assert self.inspect(app, "{{.HostConfig.RestartPolicy.Name}}") == "unless-stopped"
         names = {path.name for path in self.app_dir(app).iterdir()}
         assert names <= {"lock", "history.jsonl", "number", "releases", "failed", "unused", also}, names
@@ -137,13 +137,17 @@ class Site:
         """Let the device's docker do ``action`` (sh) once, after it did what begins with ``words``, or ``first``."""
         flag = self.wrapper.parent / "trap"
         flag.touch()
-        real = shutil.which("docker", path=self.engine.env["PATH"])
-        done = "" if first else f'{real} "$@"; status=$?'
+        done = "" if first else f'{self.docker} "$@"; status=$?'
         self.shim(
             "docker",
             f'case "$* " in "{words} "*) if rm {flag} 2>/dev/null; then\n{done}\n{action}\n'
-            f'exit ${{status:-1}}; fi ;; esac\nexec {real} "$@"',
+            f'exit ${{status:-1}}; fi ;; esac\nexec {self.docker} "$@"',
         )
+
+    @property
+    def docker(self) -> str:
+        """The real one, for a shim."""
+        return str(shutil.which("docker", path=self.engine.env["PATH"]))
 
     @property
     def kill(self) -> str:

@@ -29,9 +29,8 @@ def device(need: Need, engine_26: Engine, tmp_path_factory: pytest.TempPathFacto
     if find_sshd() is None:
         need("sshd")
     folder = tmp_path_factory.mktemp("device")
-    with serve_deploy_site(folder, engine_26, need("busybox")) as site:
-        with small_disk(site.home, SIZE_BYTES):
-            yield site
+    with serve_deploy_site(folder, engine_26, need("busybox")) as site, small_disk(site.home, SIZE_BYTES):
+        yield site
 
 
 @contextlib.contextmanager

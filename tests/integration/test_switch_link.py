@@ -1,4 +1,4 @@
-"""The cable of a device is pulled at every step of a switch and of a rollback, and comes back when all is over there."""
+"""The cable of a device is pulled at every step of a switch and of a rollback, and comes back when that is over."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
