@@ -6,7 +6,7 @@ home=$state/apps/$app
 run=$state/runs/$op
 said=$run/said
 old='' new='' older='' old_restart=no old_running=0 dir='' stopped='' started='' why='' step='' recovered='' fault=''
-started_again='' failed_at='' old_stop='' history='' boot='' began='' nested=0 was_away=0
+started_again='' failed_at='' old_stop='' history='' boot='' began='' nested=0 seen=''
 has() { command -v "$1" >/dev/null 2>&1; }
 nap() { sleep 0.2 2>/dev/null || sleep 1; }
 boot_id() { cat /proc/sys/kernel/random/boot_id 2>/dev/null; }
@@ -33,7 +33,7 @@ no_room() { printf 'nothing can be written in %s any more: %s kB are free' "$hom
 last_words() { tail -n 1 "$said" 2>/dev/null | sed 's/^Error response from daemon: //'; }
 
 await_engine() { # a dockerd that is restarted comes back within seconds
-  was_away=1 tries=0
+  tries=0
   until engine_is_there; do
     tries=$((tries + 1))
     [ "$tries" -le 60 ] || return 1

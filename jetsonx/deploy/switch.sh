@@ -111,24 +111,24 @@ go_on() {
   judge
   settle
 }
-stay_up() { # an engine that was killed takes what ran along, and does not start all of it again
-  [ "$was_away" = 1 ] || return 0
-  was_away=0
-  attempt keep_up && return
-  why='it did not start again when the engine was back'
-  undo
-}
-keep_up() {
+keep_up() { # an engine that was killed takes what ran along, and may not start it again
   look || return 1
-  # shellcheck disable=SC2086 # five words
+  # shellcheck disable=SC2086 # six words
   set -- $seen
-  case $1 in running | restarting) return ;; esac
+  case $1:$restart in running:* | restarting:* | *:no) return ;; esac
   is_done "$1" "$3" || start_new
+}
+stay_up() {
+  attempt keep_up && return
+  why='it was well, and did not start again when the engine was back'
+  undo
 }
 settle() { # the new release is healthy: from here on there is only forwards
   mark healthy # without room for that it is judged again, should this be interrupted
-  if [ "$blue_green" = 1 ]; then attempt rename_all || leave; fi # else it was done before the old one was stopped
-  stay_up # before the old one is stopped
+  if [ "$blue_green" = 1 ]; then # else it was done before the old one was stopped
+    attempt rename_all || leave
+    stay_up
+  fi
   if [ -n "$old" ]; then attempt retire || leave; fi
   if [ "$kind" = rollback ]; then attempt restore_policy || leave; fi
   attempt move_tags # a name is not worth more than the release that runs
@@ -174,7 +174,7 @@ keep_log() { { printf '%s\n' "$dir" "$why" && cat "$run/log"; } | put "$home/fai
 
 recover() { # as far as the journal of an operation says it came, forwards or back
   read_journal
-  nested=1 was_away=1
+  nested=1
   run=$state/runs/$op said=$state/runs/$op/said history=''
   mkdir -p "$run"
   take_backend "$backend"
