@@ -48,6 +48,8 @@ class OldTree:
         self.files: dict[bytes, OldFile] = {}
         for layer in layers:
             self._apply(layer)
+        for path in sorted(self.files, key=lambda path: path.split(b"/"), reverse=True):
+            self.files[path].path = path
         self._by_size: dict[int, list[OldFile]] = {}
         for file in self.files.values():
             self._by_size.setdefault(file.size_bytes, []).append(file)
@@ -65,7 +67,6 @@ class OldTree:
         gone: set[bytes] = set()
         emptied: set[bytes] = set()
         own: dict[bytes, OldFile] = {}
-        links: list[Mapped] = []
         for member in layer.members:
             folder, _, name = member.path.rpartition(b"/")
             if name == _OPAQUE:
@@ -77,16 +78,11 @@ class OldTree:
                 own.pop(member.path, None)
                 if member.kind == "file":
                     own[member.path] = OldFile(layer, member)
-                elif member.kind == "hardlink":
-                    links.append(member)
+                elif member.kind == "hardlink" and member.target in own:
+                    own[member.path] = own[member.target]
             elif member.path:
                 own.pop(member.path, None)
         self.files = {path: file for path, file in self.files.items() if not _is_hidden(path, gone, emptied)}
-        for link in links:
-            file = own.get(link.target)
-            if file is not None:
-                own[link.path] = file
-                file.path = min(file.path, link.path, key=lambda path: path.split(b"/"))
         self.files.update(own)
 
 
