@@ -75,10 +75,11 @@ try_lock() {
     flock -n 9 # what we started holds it too, until it ends: nothing of a killed operation is under way any more then
     return
   fi
-  ln -s "$$" "$home/lock.by" 2>/dev/null && return
-  if holder_lives || [ ! -e "$home/holder" ]; then return 1; fi
-  mv "$home/lock.by" "$run/lock.dead" 2>/dev/null && ln -s "$$" "$home/lock.by" 2>/dev/null
+  ln -s "$(process $$)" "$home/lock.by" 2>/dev/null && return
+  other=$(readlink "$home/lock.by") && [ "$other" != "$(process "${other%%.*}")" ] || return 1
+  mv "$home/lock.by" "$run/lock.dead" 2>/dev/null && ln -s "$(process $$)" "$home/lock.by" 2>/dev/null
 }
+process() { echo "$1.$(birth "$1").$(boot_id)"; } # a process that no other ever was
 take_lock() { # without room to say who has it, `why` says so
   if ! mkdir -p "$home" || ! true >>"$home/lock"; then why=$(no_room) && return 1; fi
   tries=0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from jetsonx.errors import DeviceError
 from tests.integration.conftest import Need
 from tests.integration.deploy_site import Site, await_true, serve_deploy_site
 from tests.integration.docker_engine import Engine, serve_engine
+from tests.integration.small_disk import fill_command, leave_room, make_room, small_disk
 from tests.integration.sshd import find_sshd
 
 SIZE_BYTES = 8 << 20
@@ -31,15 +30,6 @@ def device(need: Need, engine_26: Engine, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("device")
     with serve_deploy_site(folder, engine_26, need("busybox")) as site, small_disk(site.home, SIZE_BYTES):
         yield site
-
-
-@contextlib.contextmanager
-def small_disk(place: Path, size_bytes: int) -> Iterator[None]:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", place], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -59,35 +49,10 @@ def one_disk(need: Need, root_rights: None, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def site(device: Site) -> Iterator[Site]:
     device.clear()
-    make_room(device)
+    make_room(device.home)
     yield device
-    make_room(device)
+    make_room(device.home)
     device.clear()
-
-
-def filler(site: Site) -> Path:
-    return site.home / "filler"
-
-
-def fill(site: Site, *, is_eaten: bool) -> str:
-    """For a trap: nothing is left; ``is_eaten``: nor of what becomes free within the next seconds."""
-    once = f"cat /dev/zero >>{filler(site)} 2>/dev/null"
-    if not is_eaten:
-        return once
-    return f"{once}; (while [ -e {filler(site)} ]; do {once}; done) </dev/null >/dev/null 2>&1 9>&- &"
-
-
-def make_room(site: Site) -> None:
-    """What fills it goes on until its file is gone, and may be about to make it anew."""
-    while filler(site).exists():
-        filler(site).unlink()
-        subprocess.run(["sleep", "0.1"], check=True)
-
-
-def leave_room(site: Site, room_bytes: int) -> None:
-    make_room(site)
-    free = os.statvfs(site.home)
-    subprocess.run(["fallocate", "-l", str(free.f_bavail * free.f_frsize - room_bytes), filler(site)], check=True)
 
 
 def await_end(site: Site) -> None:
@@ -134,7 +99,7 @@ def test_a_disk_that_fills_up_loses_nothing(
 ) -> None:
     old, new = site.release(), site.release(health=health, secrets={"token": b"x" * 5000})
     assert site.switch(old).ok
-    site.trap(words, fill(site, is_eaten=is_eaten), first=first)
+    site.trap(words, fill_command(site.home, is_eaten=is_eaten), first=first)
     if is_eaten:  # how it ends cannot even be told
         with contextlib.suppress(DeviceError):
             assert site.switch(new).ending in ("ok", "rolled-back", "unfinished")
@@ -143,7 +108,7 @@ def test_a_disk_that_fills_up_loses_nothing(
     assert not (site.wrapper.parent / "trap").exists()
     await_end(site)
     is_kept = running(site)
-    make_room(site)
+    make_room(site.home)
     last = site.release()
     assert site.switch(last).ok
     site.check_tidy(running=last.id, previous=is_kept)
@@ -154,17 +119,17 @@ def test_a_disk_that_fills_up_loses_nothing(
 def test_on_a_full_disk_nothing_is_begun(site: Site) -> None:
     old, new = site.release(), site.release()
     assert site.switch(old).ok
-    leave_room(site, 0)
+    leave_room(site.home, 0)
     with pytest.raises(DeviceError, match=r"could not be begun there: .* \(0 kB free\)"):
         site.switch(new)
-    leave_room(site, 150_000)  # the script gets there, and no further
+    leave_room(site.home, 150_000)  # the script gets there, and no further
     outcome = site.switch(new)
     assert (outcome.ending, outcome.step) == ("failed", "begin"), outcome
     assert "nothing can be written in" in outcome.why
     assert site.do("prune").ok
     assert site.do("stop").ok
     assert site.inspect("demo", "{{.State.Status}}") == "exited"
-    make_room(site)
+    make_room(site.home)
     assert site.switch(new).ok
     site.check_tidy(running=new.id, previous=old.id)
 
@@ -173,12 +138,12 @@ def test_a_rollback_on_a_disk_that_fills_up(site: Site) -> None:
     first, second = site.release(), site.release()
     assert site.switch(first).ok
     assert site.switch(second).ok
-    site.trap("stop", fill(site, is_eaten=True))
+    site.trap("stop", fill_command(site.home, is_eaten=True))
     with contextlib.suppress(DeviceError):
         site.do("rollback", expected=site.inspect("demo.prev", "{{.Id}}"))
     await_end(site)
     assert running(site) in (first.id, second.id)
-    make_room(site)
+    make_room(site.home)
     site.do("recover")
     is_back = running(site) == first.id
     running_now, previous = (first, second) if is_back else (second, first)
@@ -197,14 +162,14 @@ def test_what_docker_has_no_room_for_is_done_when_there_is(
     site = one_disk
     old, new = site.release(), site.release()
     assert site.switch(old).ok
-    site.trap(words, fill(site, is_eaten=is_eaten), first=first)
+    site.trap(words, fill_command(site.home, is_eaten=is_eaten), first=first)
     with contextlib.suppress(DeviceError):
         outcome = site.switch(new)
         assert is_eaten or outcome.ok, outcome
     await_end(site)
     if words == "create":
         assert running(site) in (old.id, new.id)
-    make_room(site)
+    make_room(site.home)
     site.do("recover")
     is_kept = running(site)
     last = site.release()
