@@ -115,9 +115,8 @@ class FilesSite:
         is_time = (
             f'grep -qx step={step} "{self.app_dir}/journal" 2>/dev/null && {self.wrapper.parent}/programs/rm {flag}'
         )
-        self.shim(
-            program, f'case "$*" in {words}) if {is_time} 2>/dev/null; then\n{action}\nfi ;; esac\nexec {real} "$@"'
-        )
+        done = f"if {is_time} 2>/dev/null; then\n{action}\nfi"
+        self.shim(program, f'case "$*" in {words}) {done} ;; esac\nexec {real} "$@"')
 
     def clear(self) -> None:
         """Nothing is deployed, and the device has all its programs."""
