@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from jetsonx.console import Console
+from jetsonx.deploy.bring import load_bundle
+from jetsonx.deploy.bundle import prepare
+from jetsonx.deploy.kept import Kept
+from jetsonx.deploy.sending import Parcel
+from jetsonx.deploy.transfer import Receiver
+from jetsonx.deploy.upload import upload
 from jetsonx.deploy.values import Health
 from jetsonx.errors import DeviceError
+from jetsonx.store.cachedir import CacheDir
 from tests.integration.conftest import Need
 from tests.integration.deploy_site import Site, await_true, serve_deploy_site
 from tests.integration.docker_engine import Engine, serve_engine
 from tests.integration.small_disk import fill_command, leave_room, make_room, small_disk
 from tests.integration.sshd import find_sshd
+from tests.unit.deploy_images import image_in, tar_of
 
 SIZE_BYTES = 8 << 20
 GOOD = Health(kind="command", command=("true",), timeout_s=10)
@@ -175,4 +186,28 @@ def test_what_docker_has_no_room_for_is_done_when_there_is(
     last = site.release()
     assert site.switch(last).ok
     site.check_tidy(running=last.id, previous=is_kept)
+    site.clear()
+
+
+@pytest.mark.parametrize("has_python", [True, False], ids=["python", "sh"])
+def test_an_image_that_there_is_no_room_for_is_loaded_when_there_is(
+    one_disk: Site, tmp_path: Path, has_python: bool
+) -> None:
+    site, console = one_disk, Console(err=io.StringIO())
+    old = site.release()
+    assert site.switch(old).ok
+    image = image_in(tmp_path / "image", [tar_of({"model": random.Random(1).randbytes(3_000_000)})])
+    receiver = Receiver(images=(), is_containerd=False, has_python=has_python)
+    prepared = prepare(image, "jetsonx/demo:loaded", receiver, Kept(CacheDir(tmp_path / "cache", console)), "thin")
+    assert prepared.bundle is not None
+    parcel = Parcel(path=prepared.bundle.path, sha256=prepared.bundle.sha256, size=prepared.bundle.size_bytes)
+    upload(parcel, site.link, console=console, has_python=has_python)
+    leave_room(site.home, 1_000_000)
+    with pytest.raises(DeviceError, match=r"no space left on device|docker load failed"):
+        load_bundle(site.link, prepared, docker=("docker",), has_python=has_python)
+    assert running(site) == old.id
+    assert "loaded" not in site.engine.docker("image", "ls").out
+    make_room(site.home)
+    assert load_bundle(site.link, prepared, docker=("docker",), has_python=has_python) == image.id
+    assert not list((site.state / "staging").glob("[0-9a-f]*"))
     site.clear()

@@ -244,7 +244,7 @@ def test_a_power_cut_in_a_rollback_is_recovered(
     if words == "create":  # it was never started
         site.engine.docker("start", "demo.prev")
         site.engine.docker("stop", "demo.prev")
-    site.check_tidy(running=running.id, previous=previous.id)
+    site.check_tidy(running=running.id, previous=previous.id, also="contents")
 
 
 def test_what_dockerd_did_not_come_back_for_waits_in_the_journal(site: Site, daemon: Daemon) -> None:
