@@ -34,7 +34,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """What libvirt is to start. ``port``: of the hypervisor's loopback, where the guest's sshd answers.
+    """What libvirt is to start. ``port``: of the hypervisor's loopback, where the guest's sshd answers; 0: no network.
 
     ``kernel``, ``initrd`` and ``ignition`` are paths on the hypervisor, "" for none; without a kernel the first disk
     boots by its firmware. ``disks`` are /dev/vda, /dev/vdb and so on. ``uses_kvm`` is for a hypervisor where it works.
@@ -95,13 +95,18 @@ def render_domain(domain: Domain) -> str:
     _leaf(root, "on_reboot", "restart")
     _leaf(root, "on_crash", "destroy")
     _devices(ET.SubElement(root, "devices"), domain)
+    if domain.port:
+        _network(root, domain.port)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _network(root: ET.Element, port: int) -> None:
     command = ET.SubElement(root, f"{{{QEMU_NAMESPACE}}}commandline")
-    forward = f"user,id=jetsonx,hostfwd=tcp:127.0.0.1:{domain.port}-:22"
+    forward = f"user,id=jetsonx,hostfwd=tcp:127.0.0.1:{port}-:22"
     # Slots of the root bus that libvirt leaves free: it plans its own devices without knowing of this one.
     for value in ("-netdev", forward, "-device", "virtio-net-pci,netdev=jetsonx,bus=pcie.0,addr=0x1e,romfile="):
         ET.SubElement(command, f"{{{QEMU_NAMESPACE}}}arg", value=value)
-    ET.indent(root)
-    return ET.tostring(root, encoding="unicode") + "\n"
 
 
 def _devices(devices: ET.Element, domain: Domain) -> None:

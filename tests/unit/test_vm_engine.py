@@ -14,15 +14,8 @@ from jetsonx.errors import ConfigError, DeviceError, HostError
 from jetsonx.runner import Command, Completed, Runner
 from jetsonx.store.store import Store
 from jetsonx.vm import engine as engines
-from jetsonx.vm.engine import (
-    create_engine,
-    include,
-    include_line,
-    is_included,
-    load_engine,
-    load_engines,
-    remove_engine,
-)
+from jetsonx.vm.engine import create_engine, load_engine, load_engines, remove_engine
+from jetsonx.vm.engine_ssh import include, include_line, is_included
 from jetsonx.vm.hardware import X86_64
 from jetsonx.vm.libvirt_run import Virsh
 from jetsonx.vm.machine import Machine
@@ -88,6 +81,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     monkeypatch.setattr(engines, "remove", remove)
     monkeypatch.setattr(engines, "start", lambda *_, **__: 1.0)
     monkeypatch.setattr("jetsonx.vm.tools.which_host", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(engines, "check_memory", lambda *_: None)
     for module in ("engine", "libvirt_run"):
         monkeypatch.setattr(f"jetsonx.vm.{module}.which_host", lambda name: f"/usr/bin/{name}")
     return Places(tmp_path / "vms")
@@ -158,8 +152,12 @@ def test_libvirt_gets_the_machine_whole(places: Places, tmp_path: Path) -> None:
     made = create_engine(WISH, places, world, virsh=virsh, limit_s=1)
     assert made.place.path.parent.name == ".libvirt", "`vm start` must not find it"
     assert not places.names()
-    assert "ProxyJump ssh://root@far:2222" in (made.place.path / "engine_ssh").read_text()
+    assert (
+        "ProxyCommand ssh -o BatchMode=yes -W %h:%p -- ssh://root@far:2222\n"
+        in (made.place.path / "engine_ssh").read_text()
+    )
     volumes = [call.split()[call.split().index("vol-upload") + 1] for call in runner.calls if "vol-upload" in call]
+    assert volumes.pop() == "jetsonx-isolated-trial", "the guest that KVM is tried with"
     assert volumes == [f"jetsonx-isolated-{name}" for name in ("disk.qcow2", "config.tar", "vmlinuz", "initrd")]
     assert not made.place.disk.exists(), "the copy on the hypervisor is the machine's disk now"
     (again,) = load_engines(places, world)
