@@ -31,7 +31,7 @@ _KVM_CREATE_VM = 0xAE01  # linux/kvm.h: _IO(KVMIO, 0x01)
 _X86_SECTOR = b"\xb0\x10\xe6\xf4\xf4".ljust(510, b"\0") + b"\x55\xaa"
 _X86_STATUS = 33
 # PSCI's SYSTEM_OFF (Arm DEN 0022): movz w0, 8; movk w0, 0x8400, lsl 16; hvc 0; b .
-ARM_CODE = bytes.fromhex("00018052 0080b072 020000d4 00000014")
+_ARM_CODE = bytes.fromhex("00018052 0080b072 020000d4 00000014")
 _ARM_STATUS = 0
 
 
@@ -79,7 +79,7 @@ _QEMU = {
     ),
     "aarch64": (
         ("qemu-system-aarch64", "qemu-kvm", "/usr/libexec/qemu-kvm"),
-        ARM_CODE,
+        _ARM_CODE,
         ("-M", "virt", "-cpu", "host", "-kernel", "{image}"),
         _ARM_STATUS,
     ),

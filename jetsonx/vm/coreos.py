@@ -14,7 +14,7 @@ from pathlib import Path
 from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError, HostError
 from jetsonx.host.probe_vm import find_firmware
-from jetsonx.runner import Command
+from jetsonx.runner import Command, Completed
 from jetsonx.vm.boot import QEMU_NAMES
 from jetsonx.vm.boot_convert import convert_image
 from jetsonx.vm.disk import Base
@@ -26,6 +26,7 @@ DOWNLOAD = "https://fedoraproject.org/coreos/download"
 _SECTOR = 512
 _TABLE_BYTES = 64 << 10  # more than the 128 entries that every GPT has room for
 _MOST_ENTRIES = 256
+_CORRUPT = 2  # how `qemu-img check` says so; 63: the format has nothing to check
 _CHUNK = 4 << 20
 _HINT = f"the file for QEMU, ….qcow2.xz: {DOWNLOAD}"
 
@@ -104,12 +105,20 @@ def _unpack(image: Path, base: Base, scratch: Path, tools: Tools, effects: Effec
     if found == "iso":
         raise ConfigError(f"{image} is a CD, not the disk of a Fedora CoreOS", hint=_HINT)
     effects.console.say(f"keeping {image.name} as a base image")
-    words = (tools.qemu_img, "convert", "-f", QEMU_NAMES.get(found, found), "-O", "raw", "--", str(path))
-    done = effects.runner.run(Command(argv=(*words, str(base.disk))))
+    named = QEMU_NAMES.get(found, found)
+    checked = effects.runner.run(Command(argv=(tools.qemu_img, "check", "-q", "-f", named, "--", str(path))))
+    if checked.status == _CORRUPT:  # to read it all, what is behind the end of a cut-off file counts as zeros
+        raise _damaged(image, checked)
+    words = (tools.qemu_img, "convert", "-f", named, "-O", "raw", "--", str(path), str(base.disk))
+    done = effects.runner.run(Command(argv=words))
     if not done.ok:
         if effects.store.is_full(done.tail):
             raise effects.store.disk_full("unpacking Fedora CoreOS")
-        raise ConfigError(f"qemu-img cannot read {image}", details=done.tail, hint="it may be cut off: fetch it again")
+        raise _damaged(image, done)
+
+
+def _damaged(image: Path, said: Completed) -> ConfigError:
+    return ConfigError(f"{image} is damaged", details=said.tail, hint="it may be cut off: fetch it again")
 
 
 def _check(base: Base, image: Path, wanted: Hardware) -> None:

@@ -82,14 +82,15 @@ def render_domain(domain: Domain) -> str:
         sysinfo = ET.SubElement(root, "sysinfo", type="fwcfg")
         ET.SubElement(sysinfo, "entry", name=FIRMWARE_KEY, file=_text(domain.ignition))
     system = ET.SubElement(root, "os")
-    if not domain.kernel and domain.hardware.uname == "aarch64":
+    is_arm = domain.hardware.uname == "aarch64"
+    if is_arm and not domain.kernel:
         system.set("firmware", "efi")  # its only kind of firmware; libvirt picks the files
     _leaf(system, "type", "hvm", arch=domain.hardware.uname, machine=domain.hardware.machine)
     for name, path in (("kernel", domain.kernel), ("initrd", domain.initrd), ("cmdline", domain.words)):
         if path:
             _leaf(system, name, path)
-    features = ET.SubElement(root, "features")
-    ET.SubElement(features, "acpi")
+    if not is_arm or not domain.kernel:  # on ARM it is firmware that brings ACPI, and libvirt refuses it without
+        ET.SubElement(ET.SubElement(root, "features"), "acpi")
     # Under emulation all that QEMU can do, which libvirt knows as "maximum".
     ET.SubElement(root, "cpu", mode="host-passthrough" if domain.uses_kvm else "maximum")
     _leaf(root, "on_reboot", "restart")
