@@ -21,8 +21,9 @@ from jetsonx.packages.deb import iter_deb
 from jetsonx.packages.debs import find_suite, read_deb, suite_lists
 from jetsonx.runner import Runner
 from jetsonx.store.store import Store
+from jetsonx.vm import libvirt_kvm
 from jetsonx.vm.guest import load_guest
-from jetsonx.vm.hardware import ARM64, KINDS, X86_64
+from jetsonx.vm.hardware import ARM64, KINDS, X86_64, Hardware
 from jetsonx.vm.libvirt import Disk, Domain, render_domain
 from jetsonx.vm.libvirt_run import Virsh, domain_name
 from tests.integration.conftest import Need, Run
@@ -132,6 +133,35 @@ def test_what_libvirt_lacks_is_said(libvirt: Libvirt, tmp_path: Path) -> None:
     nobody = Virsh(uri=f"qemu:///session?socket={tmp_path}/none", pool="default", runner=Runner(), console=Console(-1))
     with pytest.raises(HostError, match="could not be asked for its version"):
         nobody.check("a")
+
+
+@pytest.mark.parametrize("hardware", KINDS.values(), ids=lambda each: each.name)
+def test_the_guest_that_kvm_is_tried_with_ends_by_itself(hardware: Hardware, libvirt: Libvirt, tmp_path: Path) -> None:
+    """By emulation here, as no KVM that works is at hand; that it is needed is seen from a guest that does not end."""
+    hand = virsh(libvirt)
+    assert libvirt_kvm.ends_by_itself("tried", hardware, hand, tmp_path, uses_kvm=False)
+    assert not libvirt.virsh("list", "--all", "--name")
+    assert not libvirt.virsh("vol-list", "default")
+
+
+def test_a_guest_that_does_not_end_proves_nothing_and_is_ended(
+    libvirt: Libvirt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libvirt_kvm, "_X86_SECTOR", b"\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa")
+    assert not libvirt_kvm.ends_by_itself("stuck", X86_64, virsh(libvirt), tmp_path, uses_kvm=False)
+    assert not libvirt.virsh("list", "--all", "--name")
+    assert not libvirt.virsh("vol-list", "default")
+
+
+def test_kvm_that_libvirt_does_not_have_is_not_used_and_not_promised(libvirt: Libvirt, tmp_path: Path) -> None:
+    """For arm64 machines, an x86-64 host has none."""
+    hand = virsh(libvirt)
+    assert libvirt_kvm.choose_kvm("off", "a", ARM64, hand, tmp_path) == (False, "")
+    chosen, why = libvirt_kvm.choose_kvm("auto", "a", ARM64, hand, tmp_path)
+    assert (chosen, "libvirt has no KVM for arm64 machines there" in why) == (False, True)
+    with pytest.raises(HostError, match="has no KVM for arm64") as error:
+        libvirt_kvm.choose_kvm("on", "a", ARM64, hand, tmp_path)
+    assert error.value.details
 
 
 def test_ignition_takes_the_first_boot_configuration(need: Need, jetsonx: Run, tmp_path: Path) -> None:
