@@ -37,7 +37,7 @@ _ROOM_BYTES = 1 << 30
 _MILESTONES = (
     ("jetsonx: first start", "its first start"),
     ("systemd[1]: ", "the kernel is up, the system starts"),
-    ("Ignition (files)", "Ignition applies its first-boot configuration"),
+    ("Ignition", "Ignition applies its first-boot configuration"),
     ("OpenBSD Secure Shell", "sshd starts"),
 )
 

@@ -86,23 +86,23 @@ def test_a_libvirt_behind_ssh_runs_it(
 ) -> None:
     """qemu+ssh:// for real: volumes, the configuration by libvirt's fwcfg, UEFI, ssh by way of the hypervisor."""
     need("virsh")
-    need("virt-ssh-helper", "nc")
-    with serve_libvirt(need("libvirtd", "/usr/sbin/libvirtd")) as libvirt:
-        there = {"XDG_RUNTIME_DIR": f"{libvirt.folder}/run"}
-        with serve_ssh(tmp_path / "sshd", "hypervisor", environ=there) as host:
-            config = Path(desk["HOME"], ".ssh/config")
-            config.parent.mkdir(mode=0o700)
-            config.write_text(host.config.read_text())
-            uri = "qemu+ssh://hypervisor/session"
-            words = ("--coreos", coreos, "--connect", uri, *_WORDS)
-            made = jetsonx("vm", "engine", "create", "far", *words, env=desk, timeout_s=LIMIT_S * 2)
-            assert made.status == 0, made.err
-            assert "jetsonx-far-config.ign" in libvirt.virsh("vol-list", "default")
-            assert "libvirt has no KVM for arm64 machines there" in made.err
-            _use(desk, "far")
-            assert jetsonx("vm", "engine", "list", env=desk).out == f"far  arm64  {uri}  runs\n"
-            gone = jetsonx("vm", "engine", "remove", "far", "--yes", env=desk)
-            assert gone.status == 0, gone.err
-            assert not libvirt.virsh("list", "--all", "--name")
-            assert not libvirt.virsh("vol-list", "default")
-            assert config.read_text() == host.config.read_text(), "the line is gone, and the rest is as it was"
+    need("nc.openbsd")
+    libvirtd = need("libvirtd", "/usr/sbin/libvirtd")
+    with serve_libvirt(libvirtd) as libvirt, serve_ssh(tmp_path / "sshd", "hypervisor") as host:
+        config = Path(desk["HOME"], ".ssh/config")
+        config.parent.mkdir(mode=0o700)
+        config.write_text(host.config.read_text())
+        # Root, who logs in there, has no session: the socket is named, which libvirt's own helper cannot.
+        uri = f"qemu+ssh://hypervisor/session?proxy=netcat&socket={libvirt.folder}/run/libvirt/libvirt-sock"
+        words = ("--coreos", coreos, "--connect", uri, *_WORDS)
+        made = jetsonx("vm", "engine", "create", "far", *words, env=desk, timeout_s=LIMIT_S * 2)
+        assert made.status == 0, made.err
+        assert "jetsonx-far-config.ign" in libvirt.virsh("vol-list", "default")
+        assert "libvirt has no KVM for arm64 machines there" in made.err
+        _use(desk, "far")
+        assert jetsonx("vm", "engine", "list", env=desk).out == f"far  arm64  {uri}  runs\n"
+        gone = jetsonx("vm", "engine", "remove", "far", "--yes", env=desk)
+        assert gone.status == 0, gone.err
+        assert not libvirt.virsh("list", "--all", "--name")
+        assert not libvirt.virsh("vol-list", "default")
+        assert config.read_text() == host.config.read_text(), "the line is gone, and the rest is as it was"

@@ -40,11 +40,21 @@ def test_kvm_passes_the_processor_on() -> None:
     assert root.find("cpu").get("mode") == "host-passthrough"  # type: ignore[union-attr]
 
 
+def test_acpi_is_only_where_firmware_brings_it() -> None:
+    """libvirt 9.0 refuses ACPI on ARM without UEFI."""
+    booted = replace(DOMAIN, hardware=ARM64, kernel="", initrd="", words="")
+    for domain, has_acpi in ((DOMAIN, True), (replace(DOMAIN, hardware=ARM64), False), (booted, True)):
+        assert (ET.fromstring(render_domain(domain)).find("features/acpi") is not None) == has_acpi
+
+
 def test_coreos_boots_by_firmware_with_its_config() -> None:
     root = ET.fromstring(
         render_domain(replace(DOMAIN, hardware=ARM64, kernel="", initrd="", words="", ignition="/pool/a.ign"))
     )
     assert root.find("os").get("firmware") == "efi"  # type: ignore[union-attr]
+    feature = root.find("os/firmware/feature")
+    assert feature is not None
+    assert (feature.get("name"), feature.get("enabled")) == ("secure-boot", "no")
     entry = root.find("sysinfo/entry")
     assert entry is not None
     assert (entry.get("name"), entry.get("file")) == ("opt/com.coreos/config", "/pool/a.ign")
