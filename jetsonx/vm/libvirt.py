@@ -93,8 +93,7 @@ def render_domain(domain: Domain) -> str:
             _leaf(system, name, path)
     if not is_arm or not domain.kernel:  # on ARM it is firmware that brings ACPI, and libvirt refuses it without
         ET.SubElement(ET.SubElement(root, "features"), "acpi")
-    # Under emulation all that QEMU can do, which libvirt knows as "maximum".
-    ET.SubElement(root, "cpu", mode="host-passthrough" if domain.uses_kvm else "maximum")
+    _processor(root, domain)
     _leaf(root, "on_reboot", "restart")
     _leaf(root, "on_crash", "destroy")
     _devices(ET.SubElement(root, "devices"), domain)
@@ -102,6 +101,14 @@ def render_domain(domain: Domain) -> str:
         _network(root, domain.port)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _processor(root: ET.Element, domain: Domain) -> None:
+    """The host's under KVM, else what the same machine has that QEMU starts here; its "max" is libvirt's "maximum"."""
+    if domain.uses_kvm or domain.hardware.cpu == "max":
+        ET.SubElement(root, "cpu", mode="host-passthrough" if domain.uses_kvm else "maximum")
+    else:
+        _leaf(ET.SubElement(root, "cpu", mode="custom", match="exact"), "model", domain.hardware.cpu, fallback="forbid")
 
 
 def _network(root: ET.Element, port: int) -> None:

@@ -86,7 +86,8 @@ def _make_esp(folder: Path, base: Base, found: Mapping[str, bytes]) -> Path:
     names = "".join(f"{each.name}\n" for each in added.iterdir()).encode()
     words = ["busybox", "cpio", "-o", "-H", "newc"]
     archive = subprocess.run(words, cwd=added, input=names, capture_output=True, check=True).stdout
-    (files / "initrd").write_bytes(base.initrd.read_bytes() + archive)  # the kernel unpacks one after the other
+    first = base.initrd.read_bytes()  # the kernel unpacks one after the other, from multiples of four bytes on
+    (files / "initrd").write_bytes(first + bytes(-len(first) % 4) + archive)
     with esp.open("wb") as stream:
         stream.truncate(_ESP_MIB * _MIB)
     _call("mformat", "-i", esp, "-F", "-T", _ESP_MIB * 2048, "::")

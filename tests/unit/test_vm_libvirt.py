@@ -34,6 +34,12 @@ def test_a_domain_holds_what_was_asked_for() -> None:
     assert root.find("cpu").get("mode") == "maximum"  # type: ignore[union-attr]
 
 
+def test_arm_is_emulated_as_a_core_that_is_not_slow_to_emulate() -> None:
+    processor = ET.fromstring(render_domain(replace(DOMAIN, hardware=ARM64))).find("cpu")
+    assert processor is not None
+    assert (processor.get("mode"), processor.findtext("model")) == ("custom", "cortex-a76")
+
+
 def test_kvm_passes_the_processor_on() -> None:
     root = ET.fromstring(render_domain(replace(DOMAIN, uses_kvm=True)))
     assert root.get("type") == "kvm"
