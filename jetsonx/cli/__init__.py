@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import signal
 import sys
 from types import FrameType
@@ -12,99 +11,45 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from jetsonx import __version__
+from jetsonx.cli.late import Late, LateGroup
 
 if TYPE_CHECKING:
     from jetsonx.errors import JetsonxError
 
-# Command -> module of this package. Modules are imported when their command is used: start-up time counts.
-_COMMANDS = {
-    "demo": "demo",
-    "init": "init",
-    "targets": "targets",
-    "sysroot": "sysroot",
-    "env": "env",
-    "build": "build",
-    "dockerfile": "dockerfile",
-    "run": "run",
-    "verify": "verify",
-    "diff": "diff",
-    "doctor": "doctor",
-    "binfmt": "binfmt",
-    "builder": "builder",
-    "device": "device",
-    "deploy": "deploy",
-    "vm": "vm",
-    "status": "status",
-    "logs": "logs",
-    "history": "history",
-    "rollback": "rollback",
-    "stop": "stop",
-    "shell": "shell",
-    "sync": "sync",
-    "debug": "debug",
-    "explain": "explain",
-}
-_HELP = {
-    "demo": "The main job end to end, in a scratch directory.",
-    "init": "Write a jetsonx.toml, or copy a sample.",
-    "targets": "List modules and releases, or everything known about one target.",
-    "sysroot": "Fetch, list, check and remove sysroots.",
-    "env": "Print the cross tools for people who drive the compiler themselves.",
-    "build": "Build the project, check the result and pack the image.",
-    "dockerfile": "Print a Dockerfile that builds the project, for docker buildx build.",
-    "run": "Start the built program under QEMU user emulation.",
-    "verify": "Say whether a file, directory, package or image will run on a Jetson.",
-    "diff": "Say what changed between two of them.",
-    "binfmt": "Let this kernel start AArch64 programs: status, install, remove.",
-    "builder": "Build on ARM machines: add, list and remove builder nodes.",
-    "vm": "Virtual Jetsons under QEMU, machines in containers, and engines behind a VM's wall.",
-    "device": "Jetsons by name: add, list, probe, tidy up and remove them.",
-    "deploy": "Bring the built image to devices, start it, and go back by itself if it fails.",
-    "status": "Say which release of an app runs on a device, and how well.",
-    "logs": "Print what an app on a device says.",
-    "history": "List what was deployed to a device.",
-    "rollback": "Go back to the release before, which still lies on the device.",
-    "stop": "Stop an app on a device.",
-    "shell": "Open a shell in an app's container on a device.",
-    "sync": "Put what was built anew into an app's running container.",
-    "debug": "Start an app's program on a device under gdbserver, for gdb here.",
-    "doctor": "Say what this host can do, what it lacks, and what mends it.",
-    "explain": "Say what is known about the failures in a log.",
+COMMANDS = {
+    "demo": Late("The main job end to end, in a scratch directory.", "demo"),
+    "init": Late("Write a jetsonx.toml, or copy a sample.", "init"),
+    "targets": Late("List modules and releases, or everything known about one target.", "targets"),
+    "sysroot": Late("Fetch, list, check and remove sysroots.", "sysroot"),
+    "env": Late("Print the cross tools for people who drive the compiler themselves.", "env"),
+    "build": Late("Build the project, check the result and pack the image.", "build"),
+    "dockerfile": Late("Print a Dockerfile that builds the project, for docker buildx build.", "dockerfile"),
+    "run": Late("Start the built program under QEMU user emulation.", "run"),
+    "verify": Late("Say whether a file, directory, package or image will run on a Jetson.", "verify"),
+    "diff": Late("Say what changed between two of them.", "diff"),
+    "doctor": Late("Say what this host can do, what it lacks, and what mends it.", "doctor"),
+    "binfmt": Late("Let this kernel start AArch64 programs: status, install, remove.", "binfmt"),
+    "builder": Late("Build on ARM machines: add, list and remove builder nodes.", "builder"),
+    "device": Late("Jetsons by name: add, list, probe, tidy up and remove them.", "device"),
+    "deploy": Late("Bring the built image to devices, start it, and go back by itself if it fails.", "deploy"),
+    "vm": Late("Virtual Jetsons under QEMU, machines in containers, and engines behind a VM's wall.", "vm"),
+    "status": Late("Say which release of an app runs on a device, and how well.", "status"),
+    "logs": Late("Print what an app on a device says.", "logs"),
+    "history": Late("List what was deployed to a device.", "history"),
+    "rollback": Late("Go back to the release before, which still lies on the device.", "rollback"),
+    "stop": Late("Stop an app on a device.", "stop"),
+    "shell": Late("Open a shell in an app's container on a device.", "shell"),
+    "sync": Late("Put what was built anew into an app's running container.", "sync"),
+    "debug": Late("Start an app's program on a device under gdbserver, for gdb here.", "debug"),
+    "explain": Late("Say what is known about the failures in a log.", "explain"),
 }
 _INTERRUPTED = 130
 _FAULTS_OF_THE_HOST = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EIO}
 
 
-class _Commands(click.Group):
-    """Knows the commands by name without importing them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
-            return None
-        command = importlib.import_module(f"jetsonx.cli.{_COMMANDS[cmd_name]}").command
-        if not isinstance(command, click.Command):  # pragma: no cover - a mistake of ours, caught by the tests
-            raise TypeError(cmd_name)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        from difflib import get_close_matches
-
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            near = get_close_matches(args[0], _COMMANDS, n=1)
-            ctx.fail(f"no such command '{args[0]}'" + (f"; did you mean '{near[0]}'?" if near else ""))
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, _HELP[name]) for name in _COMMANDS])
-
-
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LateGroup, late=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="jetsonx", message="%(prog)s %(version)s")
 @click.option("-v", "--verbose", is_flag=True, help="Show every command that is run, and what it prints.")
 @click.option("-q", "--quiet", is_flag=True, help="Only answers, warnings and errors.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -15,6 +16,7 @@ from jetsonx.device.identify import Identity
 from jetsonx.device.profile import device_facts
 from jetsonx.device.values import Device
 from jetsonx.effects import Effects
+from jetsonx.errors import JetsonxError
 
 if TYPE_CHECKING:
     from jetsonx.verify.profile import DeviceFacts
@@ -29,6 +31,18 @@ class Checks:
         self._directory = directory
         self._effects = effects
         self._lock = threading.Lock()
+        self._reader: threading.Thread | None = None
+
+    def expect(self, built: Built) -> None:
+        """Begin to read an image of which a verdict will be asked: that goes on while devices are."""
+        self._reader = threading.Thread(target=self._read_ahead, args=(built,), daemon=True)
+        self._reader.start()
+
+    def _read_ahead(self, built: Built) -> None:
+        from jetsonx.verify.command import Request, read_ahead
+
+        with contextlib.suppress(JetsonxError):  # who wants the verdict reads it again, and says so
+            read_ahead(Request(what=(_named(built),)), self._effects)
 
     def verdict(self, built: Built, identity: Identity, device: Device) -> tuple[str, ...] | None:
         """The errors in the image for this device, one line each; None when nothing is known of what it runs."""
@@ -38,6 +52,8 @@ class Checks:
         place = self._effects.store.root / "verified" / f"{self._key(built, identity.target.name, facts)}.json"
         with self._lock:  # the image is read once, not by all at once
             if (known := _read(place)) is None:
+                if self._reader:
+                    self._reader.join()
                 known = self._verify(built, identity, facts)
                 _write(place, known)
             return known
@@ -55,9 +71,8 @@ class Checks:
 
         if identity.target is None:
             raise TypeError(identity)
-        where = f"{'oci' if built.path.is_dir() else 'docker-archive'}:{built.path}"
         request = Request(
-            what=(str(built.path) if built.program is not None else where,),
+            what=(_named(built),),
             profiles=(profile_of_device(identity.target, facts),),
             directory=self._directory,
         )
@@ -65,6 +80,13 @@ class Checks:
         return tuple(
             f"{found.path}: {found.message} ({found.rule})" for found in report.findings if found.severity == "error"
         )
+
+
+def _named(built: Built) -> str:
+    """As `jetsonx verify` calls it."""
+    if built.program is not None:
+        return str(built.path)
+    return f"{'oci' if built.path.is_dir() else 'docker-archive'}:{built.path}"
 
 
 def _read(place: Path) -> tuple[str, ...] | None:

@@ -100,6 +100,8 @@ def deploy(order: Order, effects: Effects, environ: Mapping[str, str]) -> tuple[
         runner=effects.runner,
         environ=environ,
     )
+    if len(sources.images) == 1:  # of several, the device says which
+        shop.checks.expect(sources.images[0])
     board = Board(effects.console, [name or str(address) for name, address in places]) if len(places) > 1 else None
     with contextlib.ExitStack() as stack:
         jobs = [

@@ -6,12 +6,14 @@ Source of the rules for what hides what: OCI image specification 1.1, "Image Lay
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from jetsonx.deploy.layermap import LayerMap, Mapped
+from jetsonx.deploy.matching import ReadAt
 
 _WHITEOUT, _OPAQUE = b".wh.", b".wh..wh..opq"
 _STEP = 1 << 20
+_HEAD = 64
 
 
 class OldFile:
@@ -48,24 +50,37 @@ class OldTree:
         self.files: dict[bytes, OldFile] = {}
         for layer in layers:
             self._apply(layer)
+        for path in sorted(self.files, key=lambda path: path.split(b"/"), reverse=True):
+            self.files[path].path = path
         self._by_size: dict[int, list[OldFile]] = {}
         for file in self.files.values():
             self._by_size.setdefault(file.size_bytes, []).append(file)
-        self._digests: dict[int, dict[bytes, OldFile]] = {}
+        self._by_head: dict[int, dict[bytes, list[OldFile]]] = {}
+        self._by_digest: dict[tuple[int, bytes], dict[bytes, OldFile]] = {}
 
-    def same(self, size: int, pieces: Iterable[bytes]) -> OldFile | None:
-        """A file of this content, wherever it is."""
+    def same(self, size: int, read: ReadAt) -> OldFile | None:
+        """A file of this size and of the content that ``read`` gives, wherever it is.
+
+        Only those are hashed that begin with the same bytes, as nearly all files of one size begin with others.
+        """
         if size not in self._by_size:
             return None
-        if size not in self._digests:
-            self._digests[size] = {_digest(_pieces(file)): file for file in self._by_size[size]}
-        return self._digests[size].get(_digest(pieces))
+        if size not in self._by_head:
+            heads = self._by_head.setdefault(size, {})
+            for file in self._by_size[size]:
+                heads.setdefault(file.read(0, _HEAD), []).append(file)
+        head = read(0, _HEAD)
+        files = self._by_head[size].get(head)
+        if files is None:
+            return None
+        if (size, head) not in self._by_digest:
+            self._by_digest[size, head] = {_digest(size, file.read): file for file in files}
+        return self._by_digest[size, head].get(_digest(size, read))
 
     def _apply(self, layer: LayerMap) -> None:
         gone: set[bytes] = set()
         emptied: set[bytes] = set()
         own: dict[bytes, OldFile] = {}
-        links: list[Mapped] = []
         for member in layer.members:
             folder, _, name = member.path.rpartition(b"/")
             if name == _OPAQUE:
@@ -77,16 +92,11 @@ class OldTree:
                 own.pop(member.path, None)
                 if member.kind == "file":
                     own[member.path] = OldFile(layer, member)
-                elif member.kind == "hardlink":
-                    links.append(member)
+                elif member.kind == "hardlink" and member.target in own:
+                    own[member.path] = own[member.target]
             elif member.path:
                 own.pop(member.path, None)
         self.files = {path: file for path, file in self.files.items() if not _is_hidden(path, gone, emptied)}
-        for link in links:
-            file = own.get(link.target)
-            if file is not None:
-                own[link.path] = file
-                file.path = min(file.path, link.path, key=lambda path: path.split(b"/"))
         self.files.update(own)
 
 
@@ -101,13 +111,8 @@ def _is_hidden(path: bytes, gone: set[bytes], emptied: set[bytes]) -> bool:
     return False
 
 
-def _pieces(file: OldFile) -> Iterable[bytes]:
-    for at in range(0, file.size_bytes, _STEP):
-        yield file.read(at, _STEP)
-
-
-def _digest(pieces: Iterable[bytes]) -> bytes:
+def _digest(size: int, read: ReadAt) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
-    for piece in pieces:
-        digest.update(piece)
+    for at in range(0, size, _STEP):
+        digest.update(read(at, _STEP))
     return digest.digest()

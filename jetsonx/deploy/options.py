@@ -115,7 +115,7 @@ def plan_release(
         app=app,
         id=release_id,
         image_id=image.id,
-        reference=f"jetsonx/{app}:{release_id}",
+        reference=f"jetsonx/{app}:{_tag(image)}",
         options=options,
         labels={"dev.jetsonx.image": image.id, "dev.jetsonx.version": __version__},
         secrets=secrets,
@@ -125,6 +125,11 @@ def plan_release(
         is_blue_green=deploy.blue_green,
         keep=deploy.keep,
     )
+
+
+def _tag(image: ImageFacts) -> str:
+    """By the image and not by the release: devices whose groups have other numbers get the same bundle."""
+    return image.id.removeprefix("sha256:")[:_ID_DIGITS]
 
 
 def plan_files_release(
@@ -152,7 +157,7 @@ def plan_files_release(
         app=app,
         id=release_id,
         image_id=image.id,
-        reference=f"files/{app}:{release_id}",
+        reference=f"files/{app}:{_tag(image)}",
         command=program.command,
         secrets=secrets,
         restart=deploy.restart,

@@ -12,7 +12,7 @@ from typing import IO
 from jetsonx.deploy.helper import recipe as form
 from jetsonx.deploy.helper.recipe import BLOCK, Templates, front_coded, header_size, number, predicted
 from jetsonx.deploy.layermap import LayerMap, Mapped
-from jetsonx.deploy.matching import find_matches
+from jetsonx.deploy.matching import ReadAt, find_matches
 from jetsonx.deploy.oldtree import OldFile, OldTree
 from jetsonx.deploy.roots import find_roots
 
@@ -98,19 +98,12 @@ class RecipeWriter:
 
     def _same(self, layer: LayerMap, member: Mapped) -> OldFile | None:
         """An old file of a member's content: the one of its name, else any."""
+        size, read = member.stored_bytes, _reader(layer, member)
         named = self._old.files.get(member.path)
-        if named is not None and named.size_bytes == member.stored_bytes:
-            steps = range(0, member.stored_bytes, _STEP)
-            if all(named.read(at, _STEP) == self._content(layer, member, at, _STEP) for at in steps):
-                return named
-        if member.stored_bytes < _COPY_MIN:
-            return None
-        pieces = (self._content(layer, member, at, _STEP) for at in range(0, member.stored_bytes, _STEP))
-        return self._old.same(member.stored_bytes, pieces)
-
-    @staticmethod
-    def _content(layer: LayerMap, member: Mapped, offset: int, length: int) -> bytes:
-        return layer.read(member.data + offset, min(length, member.stored_bytes - offset))
+        steps = range(0, size, _STEP)
+        if named and named.size_bytes == size and all(named.read(at, _STEP) == read(at, _STEP) for at in steps):
+            return named
+        return self._old.same(size, read) if size >= _COPY_MIN else None
 
     def _file(self, layer: LayerMap, member: Mapped, source: OldFile, index: int, header: bytes) -> bool:
         """Write header, content and padding as one operation, where that gives what is there."""
@@ -157,11 +150,7 @@ class RecipeWriter:
         done = 0
         old = self._old.files.get(member.path)
         if old is not None and min(member.stored_bytes, old.size_bytes) >= _COPY_MIN:
-
-            def new(offset: int, length: int) -> bytes:
-                return self._content(layer, member, offset, length)
-
-            for match in find_matches(old.read, old.size_bytes, new, member.stored_bytes):
+            for match in find_matches(old.read, old.size_bytes, _reader(layer, member), member.stored_bytes):
                 self._range(layer, member.data + done, member.data + match.new)
                 operation = bytes((form.COPY,)) + self._use(self._number(old))
                 self._out.write(operation + number(match.old) + number(match.length))
@@ -202,6 +191,11 @@ class RecipeWriter:
     def _literal(self, data: bytes) -> None:
         self._out.write(bytes((form.LITERAL,)) + number(len(data)))
         self._out.write(data)
+
+
+def _reader(layer: LayerMap, member: Mapped) -> ReadAt:
+    """What reads a member's content."""
+    return lambda offset, length: layer.read(member.data + offset, min(length, member.stored_bytes - offset))
 
 
 def _packed(patches: list[tuple[int, bytes]]) -> bytes:

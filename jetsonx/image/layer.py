@@ -80,6 +80,9 @@ def hardlink(path: str, target: str) -> Entry:
 def order_entries(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     """The entries in the order they are written: parents first (added where they are not named), hard links last.
 
+    It is that in which engines walk directories, so that what `docker cp` copies out of an old layer comes in the order
+    in which a recipe for a new one wants it.
+
     Raises ValueError for a path that is not normal, for two entries at one path, for an entry below something that is
     no directory, and for a hard link to something that is no file of this layer.
     """
@@ -95,7 +98,7 @@ def order_entries(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     for entry in found.values():
         if entry.kind == "hardlink" and (entry.target not in found or found[entry.target].kind != "file"):
             raise ValueError(f"hard link {entry.path!r} to {entry.target!r}, which is no file of this layer")
-    return tuple(sorted(found.values(), key=lambda entry: (entry.kind == "hardlink", entry.path)))
+    return tuple(sorted(found.values(), key=lambda entry: (entry.kind == "hardlink", entry.path.split("/"))))
 
 
 def write_layer(

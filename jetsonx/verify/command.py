@@ -66,11 +66,9 @@ def verify(request: Request, effects: Effects) -> Report:
     waivers = _waivers(request)  # first, so that a mistake in a file does not cost minutes
     baseline = _baseline(request)
     profiles = _Profiles(effects)
-    judging = request.options
-    reading = Reading(deep=request.deep, hardening=judging.hardening, host_prefixes=judging.host_prefixes)
     judged: list[tuple[Input, tuple[Profile, ...], tuple[Finding, ...]]] = []
     for job in _jobs(request):
-        tree = load_artifact(job.reference, reading, effects)
+        tree = load_artifact(job.reference, _reading(request), effects)
         own = (*request.profiles, *profiles.of(_targets(request, job, tree)))
         judged.append((input_of(tree), own, judge(tree, own, request.options)))
     report = _report(request, judged)
@@ -84,6 +82,20 @@ def verify(request: Request, effects: Effects) -> Report:
 
         report = apply_baseline(report, baseline)
     return report
+
+
+def read_ahead(request: Request, effects: Effects) -> None:
+    """Read the artifacts that were named: :func:`verify` finds what images hold in the store then.
+
+    Raises ConfigError and DownloadError for what cannot be read.
+    """
+    for reference in request.what:
+        load_artifact(reference, _reading(request), effects)
+
+
+def _reading(request: Request) -> Reading:
+    judging = request.options
+    return Reading(deep=request.deep, hardening=judging.hardening, host_prefixes=judging.host_prefixes)
 
 
 def load_tree(reference: str, effects: Effects, *, deep: bool = False) -> Tree:

@@ -33,14 +33,15 @@ CLI = (sys.executable, "-m", "jetsonx")
 BUILDS = "builds in engines"
 """The group of modules that build in Docker engines: they share toolchains there, and the machine's one binfmt_misc."""
 _SHARED = {"arm64", "devel_registry"}
+_LONGEST = (BUILDS, "test_vm")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of this directory, and say which of them stay together when several workers share them out.
 
-    A module is a group, so that what it builds is built once; those that build in engines are one, which takes the
-    longest and comes first. A module may say another by ``xdist_group``.
+    A module is a group, so that what it builds is built once; those that build in engines are one. A module may say
+    another by ``xdist_group``. The groups that take longest come first, so that none is left for one worker at the end.
     """
     here = Path(__file__).parent
     ours = [item for item in items if item.path.is_relative_to(here)]
@@ -49,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.integration)
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(BUILDS if item.path in builds else item.path.stem))
-    items.sort(key=lambda item: _group(item) != BUILDS)  # stable: the rest stays as it is
+    items.sort(key=lambda item: [_group(item) != each for each in _LONGEST])  # stable: the rest stays as it is
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

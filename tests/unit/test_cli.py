@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from jetsonx import __version__, errors
-from jetsonx.cli import _COMMANDS, _HELP, cli, main
+from jetsonx.cli import COMMANDS, cli, main
 from jetsonx.runner import Command
 
 
@@ -19,18 +19,17 @@ def test_exit_statuses_are_distinct_and_as_documented() -> None:
     assert errors.JetsonxError.exit_code == 70
 
 
-@pytest.mark.parametrize("name", _COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name: str) -> None:
     shown = CliRunner().invoke(cli, [name, "--help"])
     assert shown.exit_code == 0
     assert "Usage: " in shown.output
     assert len(shown.output.splitlines()) > 6
-    assert name in _HELP
 
 
 def test_help_lists_every_command_in_a_narrow_terminal() -> None:
     shown = CliRunner().invoke(cli, ["--help"])
-    for name in _COMMANDS:
+    for name in COMMANDS:
         assert f"  {name} " in shown.output
     assert max(map(len, shown.output.splitlines())) <= 80
 

@@ -89,6 +89,13 @@ def test_a_release_is_called_by_what_it_is_made_of() -> None:
     assert len({name(), *others}) == len(others) + 1
 
 
+def test_devices_that_number_their_groups_otherwise_get_the_image_by_the_same_name() -> None:
+    other = read(answer(group_ids="docker:999 video:45 render:104"))
+    releases = [plan_release(DeploySection(), device, image(), app="demo", secrets={}) for device in (DEVICE, other)]
+    assert releases[0].id != releases[1].id
+    assert {release.reference for release in releases} == {f"jetsonx/demo:{IMAGE_ID[7:19]}"}
+
+
 def test_no_secret_is_in_what_can_be_printed() -> None:
     release = plan_release(DeploySection(), DEVICE, image(), app="demo", secrets={"token": b"hush-hush"})
     assert release.secrets == {"token": b"hush-hush"}

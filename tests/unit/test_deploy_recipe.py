@@ -163,6 +163,20 @@ def test_any_layer_comes_out_as_it_was(
     directly(tmp_path_factory.mktemp("r"), random_tar(old, old_form), random_tar(shared, new_form))
 
 
+def test_a_hard_link_has_what_its_target_held_then_and_one_that_was_replaced_has_no_part_in_it(tmp_path: Path) -> None:
+    first, second = b"first" * 20, b"second" * 20
+    target, link = ("opt/app/x", "file"), ("a", "hardlink")
+    for number, old in enumerate(
+        (
+            [(*target, first, 0, 0, False), (*link, b"", 0, 0, False), (*target, second, 0, 0, False)],
+            [(*target, first, 0, 0, False), (*link, b"", 0, 0, False), ("a", "file", second, 0, 0, False)],
+        )
+    ):
+        new = [("new", "file", first, 0, 0, False), ("newer", "file", second, 0, 0, False)]
+        (tmp_path / str(number)).mkdir()
+        directly(tmp_path / str(number), *(random_tar(each, tarfile.PAX_FORMAT) for each in (old, new)))
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     st.binary(min_size=100, max_size=4000), st.lists(st.tuples(st.integers(0, 4000), st.binary(max_size=9)), max_size=9)

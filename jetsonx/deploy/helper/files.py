@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterator, List
 
 from jetsonx.deploy.helper.rebuild import members
 from jetsonx.deploy.helper.receive import staging_folder
-from jetsonx.deploy.helper.recipe import CHUNK, MAGIC, RecipeError, Source
+from jetsonx.deploy.helper.recipe import MAGIC, RecipeError, Source, part_of
 
 
 class OldFolder:
@@ -41,12 +41,7 @@ class OldFolder:
         with open(place, "rb") as file:
             if os.fstat(file.fileno()).st_size != source.size:
                 raise RecipeError("missing-file", "{!r} has another size there".format(source.path))
-            file.seek(offset)
-            while length:
-                piece = file.read(min(length, CHUNK))
-                if not piece:
-                    raise RecipeError("damaged", "the bundle asks for more than a file has")
-                length -= len(piece)
+            for piece in part_of(file, offset, length):
                 yield piece
 
 

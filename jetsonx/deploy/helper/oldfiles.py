@@ -1,10 +1,12 @@
 """Files of an image that the device has: read by `docker create` and `docker cp`, in the order in which they come.
 
 Nothing is run in the container and no right is needed but Docker's. What comes before it is wanted, or is wanted twice
-or in pieces, is put aside on the disk; nothing is held in memory.
+or in pieces, is put aside: some megabytes in memory, as to open thousands of small files takes longer than to copy
+them, and the rest on the disk.
 """
 
 import contextlib
+import io
 import os
 import posixpath
 import subprocess
@@ -12,10 +14,11 @@ from collections import OrderedDict
 from typing import Any, Iterator, List
 
 from jetsonx.deploy.helper.archive import Entries
-from jetsonx.deploy.helper.recipe import CHUNK, RecipeError, Source
+from jetsonx.deploy.helper.recipe import RecipeError, Source, part_of
 
 LABEL = "dev.jetsonx.tmp"
 _OPEN_MAX = 4
+_MEMORY_BYTES = 12 << 20
 
 
 class OldFiles:
@@ -30,7 +33,8 @@ class OldFiles:
         self.sources = []  # type: List[Source]
         self._left = []  # type: List[int]
         self._wanted = {}  # type: dict[bytes, int]
-        self._aside = set()  # type: Any
+        self._aside = {}  # type: dict[int, Any]  # its bytes, None when they are on the disk
+        self._memory_left = _MEMORY_BYTES
         self._open = OrderedDict()  # type: OrderedDict[int, _Root]
         self._over = set()  # type: Any
 
@@ -66,19 +70,24 @@ class OldFiles:
             found = self._reach(index)
             if found is not None:
                 self._put_aside(index, found)
-        with open(self._place(index), "rb") as file:
-            file.seek(offset)
-            while length:
-                piece = file.read(min(length, CHUNK))
-                if not piece:
-                    raise RecipeError("damaged", "the bundle asks for more than a file has")
-                length -= len(piece)
+        with self._opened(index) as file:
+            for piece in part_of(file, offset, length):
                 yield piece
         self._left[index] -= 1
         if self._left[index] <= 0:
-            self._aside.discard(index)
-            with contextlib.suppress(OSError):
-                os.unlink(self._place(index))
+            self._forget(index)
+
+    def _opened(self, index: int) -> Any:
+        data = self._aside[index]
+        return open(self._place(index), "rb") if data is None else io.BytesIO(data)
+
+    def _forget(self, index: int) -> None:
+        data = self._aside.pop(index, None)
+        if data is not None:
+            self._memory_left += len(data)
+            return
+        with contextlib.suppress(OSError):
+            os.unlink(self._place(index))
 
     def _place(self, index: int) -> str:
         return os.path.join(self._folder, str(index))
@@ -122,9 +131,14 @@ class OldFiles:
             raise RecipeError("missing-file", text.format(source.path, size, source.size))
 
     def _put_aside(self, index: int, content: Iterator[bytes]) -> None:
+        size = self.sources[index].size
+        if size <= self._memory_left:
+            self._aside[index] = b"".join(content)
+            self._memory_left -= size
+            return
         with open(self._place(index), "wb") as file:
             file.writelines(content)
-        self._aside.add(index)
+        self._aside[index] = None
 
     def _root(self, number: int) -> "_Root":
         if number in self._open:

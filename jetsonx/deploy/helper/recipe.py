@@ -55,6 +55,17 @@ class Source(NamedTuple):
     root: int
 
 
+def part_of(file: Any, offset: int, length: int) -> Iterator[bytes]:
+    """A part of an open source, in pieces. Raises RecipeError when the file has less."""
+    file.seek(offset)
+    while length:
+        piece = file.read(min(length, CHUNK))
+        if not piece:
+            raise RecipeError("damaged", "the bundle asks for more than a file has")
+        length -= len(piece)
+        yield piece
+
+
 def number(value: int) -> bytes:
     """A number as it is written."""
     made = bytearray()
