@@ -75,7 +75,12 @@ def serve_system_libvirt(libvirtd: str) -> Iterator[Libvirt]:
             done
             echo 'unix_sock_dir = "{folder}/run"' >>{folder}/libvirtd.conf
             cp {folder}/qemu.conf /etc/libvirt/
-            [ ! -e /dev/kvm ] || mount --bind /dev/null /dev/kvm
+            # A KVM that it may use and QEMU may not, or that starts no guest, has it look at QEMU again and again.
+            if [ -e /dev/kvm ]; then
+                touch {folder}/kvm
+                mount --bind {folder}/kvm /dev/kvm
+                mount -o remount,bind,ro /dev/kvm
+            fi
             ip link set lo up
             exec setpriv --pdeathsig TERM {libvirtd} -f {folder}/libvirtd.conf
         """

@@ -27,7 +27,7 @@ from jetsonx.vm.hardware import ARM64, KINDS, X86_64, Hardware
 from jetsonx.vm.libvirt import Disk, Domain, render_domain
 from jetsonx.vm.libvirt_run import Virsh, domain_name
 from tests.integration.conftest import Need, Run
-from tests.integration.libvirtd import Libvirt, serve_libvirt
+from tests.integration.libvirtd import Libvirt, serve_libvirt, serve_system_libvirt
 
 _BOOT_S = 120
 
@@ -38,6 +38,16 @@ def libvirt(root_rights: None, need: Need) -> Iterator[Libvirt]:
     need("qemu-system-x86_64")
     with serve_libvirt(need("libvirtd", "/usr/sbin/libvirtd")) as served:
         yield served
+
+
+@pytest.fixture(params=["session", "system"])
+def either(request: pytest.FixtureRequest, libvirt: Libvirt, need: Need) -> Iterator[Libvirt]:
+    """qemu:///session, and qemu:///system, where files are root's until libvirt hands them to QEMU."""
+    if request.param == "session":
+        yield libvirt
+    else:
+        with serve_system_libvirt(need("libvirtd", "/usr/sbin/libvirtd")) as served:
+            yield served
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +93,14 @@ def test_the_xml_fits_libvirts_own_schema(hardware: object, need: Need, tmp_path
         assert done.returncode == 0, done.stderr
 
 
-def test_a_real_libvirtd_boots_it_from_its_pool_and_forgets_it(libvirt: Libvirt, kernel: bytes, tmp_path: Path) -> None:
+def test_a_real_libvirtd_boots_it_from_its_pool_and_forgets_it(either: Libvirt, kernel: bytes, tmp_path: Path) -> None:
     """What `vm engine create --connect` does with libvirt, with an empty disk: the kernel is seen on its console."""
-    hand = virsh(libvirt)
+    hand, libvirt = virsh(either), either
     hand.check("probe")
     disk = tmp_path / "disk.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "64M"], check=True)
     (tmp_path / "vmlinuz").write_bytes(kernel)
+    (tmp_path / "config.ign").write_text("{}")
     domain = Domain(
         name=domain_name("probe"),
         hardware=X86_64,
@@ -99,6 +110,7 @@ def test_a_real_libvirtd_boots_it_from_its_pool_and_forgets_it(libvirt: Libvirt,
         port=_free_port(),
         kernel=hand.upload("probe", tmp_path / "vmlinuz", "raw"),
         words="console=ttyS0 panic=-1",
+        ignition=hand.upload("probe", tmp_path / "config.ign", "raw"),
     )
     xml = tmp_path / "domain.xml"
     xml.write_text(render_domain(domain))
