@@ -2,7 +2,7 @@
 
 Sources: the Ignition configuration specification 3.3.0 (coreos.github.io/ignition), whose configs newer Fedora CoreOS
 releases take too, and docs.fedoraproject.org/en-US/fedora-coreos for the user `core` and how QEMU and libvirt hand the
-file over. Debian's ignition-validate accepts what is written here; no Fedora CoreOS was booted with it.
+file over. Debian's Ignition accepts and carries out what is written here; no Fedora CoreOS was booted with it.
 """
 
 from __future__ import annotations

@@ -79,8 +79,16 @@ class Virsh:
 
     def start(self, name: str) -> None:
         """Start the engine's domain, if it does not run already."""
-        if not self.is_running(name):
-            self.do("start the machine", "start", domain_name(name))
+        if self.is_running(name):
+            return
+        done = self.call("start", domain_name(name))
+        if not done.ok:
+            is_port = "host forwarding" in done.tail  # QEMU's own words
+            raise HostError(
+                f"libvirt at {self.uri} could not start the machine",
+                details=done.tail,
+                hint="that port is taken there: name another with --port" if is_port else "jetsonx doctor --for vm",
+            )
 
     def is_running(self, name: str) -> bool:
         """True when the engine's domain runs."""

@@ -138,6 +138,24 @@ def test_a_domain_of_somebody_else_is_left_alone(libvirt: Libvirt, tmp_path: Pat
     libvirt.virsh("undefine", domain_name("theirs"))
 
 
+def test_a_port_that_is_taken_on_the_hypervisor_is_named(libvirt: Libvirt, tmp_path: Path) -> None:
+    import socket
+
+    hand = virsh(libvirt)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        domain = Domain(name=domain_name("late"), hardware=X86_64, memory_mib=64, cpus=1, disks=(), port=port)
+        (tmp_path / "domain.xml").write_text(render_domain(domain))
+        with pytest.raises(HostError, match="could not start the machine") as error:
+            hand.define_and_start("late", tmp_path / "domain.xml")
+    assert "--port" in str(error.value.hint)
+    assert str(port) in str(error.value.details)
+    hand.remove("late")
+    assert not libvirt.virsh("list", "--all", "--name")
+
+
 def test_what_libvirt_lacks_is_said(libvirt: Libvirt, tmp_path: Path) -> None:
     with pytest.raises(HostError, match="no storage pool missing") as error:
         virsh(libvirt, pool="missing").check("a")
