@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from jetsonx.console import Console
+from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError, HostError
-from jetsonx.vm import coreos
+from jetsonx.runner import Runner
+from jetsonx.store.store import Store
+from jetsonx.vm import coreos, make
+from jetsonx.vm.acceleration import choose_acceleration
 from jetsonx.vm.coreos import coreos_firmware, find_hardware, partition_names
+from jetsonx.vm.disk import Base
 from jetsonx.vm.hardware import ARM64, X86_64, Hardware
 from jetsonx.vm.make import render_ssh_config
-from jetsonx.vm.qemu import Start, start_command
+from jetsonx.vm.place import Places
+from jetsonx.vm.qemu import KVM, TCG, Start, start_command
+from jetsonx.vm.tools import Tools
 from jetsonx.vm.values import parse_vm, render_vm
 from tests.unit.test_vm import VM
 
@@ -85,3 +94,30 @@ def test_arm64_takes_firmware(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "qemu-efi-aarch64" in str(error.value.hint)
     monkeypatch.setattr(coreos, "find_firmware", lambda _: "/uefi.fd")
     assert coreos_firmware(ARM64) == "/uefi.fd"
+
+
+def test_a_disk_smaller_than_the_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "disk.raw").touch()
+    os.truncate(tmp_path / "disk.raw", (16 << 30) + 1)
+    monkeypatch.setattr(make, "fetch_coreos", lambda *_: Base(path=tmp_path))
+    wish = make.Wish(
+        name="a", target=None, memory_mib=2048, cpus=2, disk_gib=16, hardware=X86_64, coreos=Path("/c.qcow2.xz")
+    )
+    tools = Tools(qemu="", qemu_img="", mke2fs="", ssh="", ssh_keygen="")
+    console = Console(-1)
+    effects = Effects(store=Store(tmp_path / "cache", console), runner=Runner(), console=console)
+    with pytest.raises(ConfigError, match=r"--disk 16: /c\.qcow2\.xz is a disk of"):
+        make.create_vm(wish, tools, Places(tmp_path / "vms"), effects)
+    assert not (tmp_path / "vms").exists()
+
+
+@pytest.mark.parametrize(("trial", "chosen"), [("works", KVM), ("hangs", TCG), ("refused", TCG), ("untried", TCG)])
+def test_without_a_kernel_kvm_is_tried_as_doctor_tries_it(
+    trial: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jetsonx.vm.acceleration.platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("jetsonx.vm.acceleration.os.access", lambda *_: True)
+    monkeypatch.setattr("jetsonx.vm.acceleration.try_kvm", lambda *_: trial)
+    found, why = choose_acceleration("qemu", X86_64, None, Runner())
+    assert found == chosen
+    assert (trial in why) == (chosen == TCG)
