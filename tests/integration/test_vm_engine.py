@@ -52,7 +52,7 @@ def test_an_engine_is_made_used_and_taken_away(desk: Mapping[str, str], jetsonx:
     assert again.status == 2
     assert "there is a Docker context isolated already" in again.err
     unasked = jetsonx("vm", "engine", "remove", "isolated", env=desk)
-    assert (unasked.status, "take it away?" in unasked.err) == (1, True), "it asks before it changes ~/.ssh/config"
+    assert (unasked.status, "take it away?" in unasked.err) == (130, True), "it asks before it changes ~/.ssh/config"
     gone = jetsonx("vm", "engine", "remove", "isolated", "--yes", env=desk)
     assert gone.status == 0, gone.err
     _check_nothing_left(desk)
