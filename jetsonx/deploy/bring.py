@@ -22,7 +22,7 @@ _PLAIN = (
 # $1: the bundle; $2: the sha256 of the tar in it. In one line: the login shell may be a csh.
 _UNPACK = (
     'umask 077; cd "$HOME/.local/state/jetsonx/staging" && gzip -dc "$1" >"$2.made" && s=$(sha256sum <"$2.made") && '
-    '[ "${s%% *}" = "$2" ] && mv -f "$2.made" "$2" && rm -f "$1" && sync'
+    '[ "${s%% *}" = "$2" ] && mv -f "$2.made" "$2" && rm -f "$1" && sync || { rm -f "$2.made"; exit 1; }'
 )
 _SHARE = ".local/share/jetsonx/apps"  # below $HOME
 

@@ -17,10 +17,11 @@ find_engine() {
 read_field() { # of the container $1, an ID or a name, what the format $2 says becomes `value`; false when there is none
   [ -n "$1" ] || return 1
   unanswered=0
-  until value=$(dk inspect --type container --format "$2" "$1" 2>"$run/answer"); do
-    if grep -qi 'no such \(container\|object\)' "$run/answer"; then return 1; fi
+  until value=$(dk inspect --type container --format "jetsonx:$2" "$1" 2>&1); do # no file: the disk may be full
+    case $value in *[Nn]"o such "[CcOo]*) return 1 ;; esac
     ask_again
   done
+  value=${value#*jetsonx:} # it may warn of something first
 }
 exists() { read_field "$1" x; }
 field() { dk inspect --type container --format "$2" "$1" 2>/dev/null; }
@@ -83,7 +84,8 @@ restore_policy() { dk update --restart="$restart" "$new" >/dev/null 2>>"$said"; 
 move_tags() {
   repository=${reference%:*}
   if read_field "$old" '{{.Image}}'; then dk tag "$value" "$repository:previous" 2>>"$said" || return 1; fi
-  dk tag "$(field "$new" '{{.Image}}')" "$repository:current" 2>>"$said"
+  image=${seen##* }
+  dk tag "${image:-$(field "$new" '{{.Image}}')}" "$repository:current" 2>>"$said"
 }
 retire() { # the old release, if it is there, lies there for a rollback, and nothing starts it
   read_field "$old" '{{.HostConfig.RestartPolicy.Name}} {{.State.Running}}' || return 0
@@ -104,7 +106,7 @@ take_new_away() {
 }
 restore_old() { dk update --restart="$old_restart" "$old" >/dev/null 2>>"$said" && named "$old" "$app"; }
 look() { # what the engine says of it, in one call
-  seen=$(field "$new" '{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}} {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{.State.StartedAt}}')
+  seen=$(field "$new" '{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}} {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{.State.StartedAt}} {{.Image}}')
 }
 run_inside() { dk exec "$new" "$@"; }
 labelled() { dk ps --all --no-trunc --filter "label=dev.jetsonx.app=$app" --format "$1"; }
@@ -124,7 +126,8 @@ remove_it() { # and the name of its image, unless another release of the app has
 }
 drop_reference() {
   [ -n "$1" ] || return 0
-  if labelled '{{.Label "dev.jetsonx.reference"}}' | grep -qxF -- "$1"; then return 0; fi
+  in_use=$(labelled '{{.Label "dev.jetsonx.reference"}}') || return 0
+  if printf '%s\n' "$in_use" | grep -qxF -- "$1"; then return 0; fi
   dk image rm "$1" >/dev/null 2>&1 || true
 }
 directories() { labelled '{{.Label "dev.jetsonx.directory"}}'; } # those that are in use

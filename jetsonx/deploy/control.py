@@ -28,7 +28,12 @@ _PATIENCE_S = 900.0
 _PLACE = "umask 077; run=$HOME/.local/state/jetsonx/runs/$1"
 # Only a script that came whole is begun, and in a session of its own, so that no hang-up reaches it.
 _SEND = """
-mkdir -p "$run" && cat >"$run/script.$$" || exit 1
+if ! mkdir -p "$run" || ! cat >"$run/script.$$"; then
+  rm -f "$run/script.$$"
+  rmdir "$run"
+  df -Pk "$HOME" | awk 'NR == 2 { print "free_kib=" $(NF - 2) }'
+  exit 1
+fi
 [ "$(tail -n 1 "$run/script.$$")" = jetsonx_main ] || exit 1
 if [ -e "$run/begun" ]; then rm -f "$run/script.$$"; else
   mv "$run/script.$$" "$run/script"
@@ -168,8 +173,10 @@ def _read(link: Link, op: str, text: str, script: bytes, on_step: Callable[[str]
     if ("lost", "yes") in read_fields(answer):
         return None
     if status != 0:
+        free_kib = dict(read_fields(answer)).get("free_kib", "")
         raise DeviceError(
-            f"{link.address.host}: the operation could not be begun there",
+            f"{link.address.host}: the operation could not be begun there"
+            + (f": its home directory cannot be written ({free_kib} kB free)" if free_kib else ""),
             hint="a POSIX shell, and a home directory that can be written, are needed on the device",
         )
     raise UnreachableError(f"the answer of {link.address.host} was cut off", hint="the link may be weak")

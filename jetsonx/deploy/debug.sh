@@ -4,7 +4,7 @@
 debug_release() {
   begin_with_current
   load_release "$dir" || refuse "what the release is made of is not known any more: $home/releases/$dir"
-  mark create || refuse "the journal cannot be written: $home"
+  mark create || refuse "$(no_room)"
   attempt create_debug || end_debug
   mark stop
   attempt stop_for_files

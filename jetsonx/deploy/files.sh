@@ -94,7 +94,7 @@ create_new() {
   rm -rf "$part"
   put_program && mkdir -p "$part" && unpack_new "$part" || return 1
   (cd "$part" && find . -type f -exec sha256sum {} +) | put "$home/releases/$dir/sums" || return 1
-  mv "$part" "$share/releases/$dir" && find_new
+  { sync -f "$part" 2>/dev/null || sync; } && mv "$part" "$share/releases/$dir" && find_new
 }
 test_new() { # files can be tried before they are current; a program that a unit runs has to be started first
   # shellcheck disable=SC2154 # of the release

@@ -176,7 +176,8 @@ def check_outcome(outcome: Outcome, *, what: str) -> None:
         raise DeviceError(
             f"{what} could not be brought to its end: {outcome.fault}",
             details=said or None,
-            hint="see to Docker on the device; then any jetsonx command that changes the app goes on from the journal",
+            hint="see to Docker and the disk of the device; then any jetsonx command that changes the app goes on from "
+            "the journal",
         )
     ended = (
         f"the release before runs again, after {outcome.downtime_s:.1f} s"

@@ -18,9 +18,12 @@ put_secret() { printf '%s' "$2" | base64 -d | put "$home/releases/$dir/secrets/$
 put_release() { # secrets can be read by whoever the container's program runs as, and on the device by its user alone
   number=$(($(sed -n 's/^\([0-9]\{1,9\}\)$/\1/p' "$home/number" 2>/dev/null || echo 0) + 1))
   dir=$release.$number
+  echo "$number" | put "$home/number" || return 1 # the next one must get another, as this one's files may be in use
   rm -rf "$home/releases/$dir"
-  mkdir -p "$home/releases/$dir/secrets" && chmod 700 "$home/releases/$dir/secrets" && echo "$number" | put "$home/number"
-  printf '%s' "$release_text" | put "$home/releases/$dir/release" && put_secrets
+  mkdir -p "$home/releases/$dir/secrets" && chmod 700 "$home/releases/$dir/secrets" &&
+    printf '%s' "$release_text" | put "$home/releases/$dir/release" && put_secrets && return
+  rm -rf "$home/releases/$dir"
+  return 1
 }
 rename_all() { # the one before the last makes room for the last
   if exists "$older" && exists "$old"; then named "$older" "$app.old.$op" || return 1; fi
@@ -29,12 +32,17 @@ rename_all() { # the one before the last makes room for the last
   named "$new" "$app"
 }
 start_new() { start_it "$new" && started=$(now); }
-advance() { # $1: step; the rest: what it does
-  mark "$1"
+advance() { # $1: step; the rest: what it does; what cannot be journaled is not begun
+  mark "$1" || give_up
   shift
   attempt "$@" || undo
 }
-judge() { # once: it waits for the engine by itself
+give_up() {
+  why=$(no_room)
+  if [ -e "$home/journal" ]; then undo; fi
+  refuse "$why"
+}
+judge() { # once: it waits for the engine by itself; without room for the journal, what that says leads here too
   mark gate
   pass_gate || undo
 }
@@ -51,7 +59,7 @@ begin() {
   if [ -e "$home/files" ]; then was=files; fi
   if [ -e "$home/number" ] && [ "$was" != "$backend" ]; then refuse "an app of that name is there in another form ($was)"; fi
   mkdir -p "$home/releases"
-  if [ "$backend" = files ]; then : >"$home/files"; fi
+  if [ "$backend" = files ]; then true >"$home/files" || refuse "$(no_room)"; fi
   find_ours "$app.next"
   find_ours "$app.prev"
   before=$id
@@ -71,11 +79,10 @@ refuse() { # $1: why; nothing was changed
 switch_release() {
   begin
   older=$before
-  mark create || refuse "the journal cannot be written: $home"
-  attempt put_release || undo
+  mark create || give_up
+  attempt put_release || give_up
   load_release "$dir" || undo
-  mark create
-  attempt create_new || undo
+  advance create create_new
   test_new || undo
   go_on
 }
@@ -88,8 +95,7 @@ roll_back() {
   load_release "$dir" || refuse "what the earlier release is made of is not known any more: $home/releases/$dir"
   blue_green=0
   if is_modified "$new"; then
-    mark clean
-    attempt make_clean || undo
+    advance clean make_clean
   fi
   go_on
 }
@@ -105,12 +111,28 @@ go_on() {
   judge
   settle
 }
+keep_up() { # an engine that was killed takes what ran along, and may not start it again
+  look || return 1
+  # shellcheck disable=SC2086 # six words
+  set -- $seen
+  case $1:$restart in running:* | restarting:* | *:no) return ;; esac
+  is_done "$1" "$3" || start_new
+}
+stay_up() {
+  attempt keep_up && return
+  why='it was well, and did not start again when the engine was back'
+  undo
+}
 settle() { # the new release is healthy: from here on there is only forwards
-  mark healthy
-  if [ "$blue_green" = 1 ]; then attempt rename_all || leave; fi # else it was done before the old one was stopped
+  mark healthy # without room for that it is judged again, should this be interrupted
+  if [ "$blue_green" = 1 ]; then # else it was done before the old one was stopped
+    attempt rename_all || leave
+    stay_up
+  fi
   if [ -n "$old" ]; then attempt retire || leave; fi
   if [ "$kind" = rollback ]; then attempt restore_policy || leave; fi
   attempt move_tags # a name is not worth more than the release that runs
+  stay_up
   record ok
   prune_releases "$keep"
   end ok
@@ -120,9 +142,9 @@ undo() { # back to the old release, from wherever it is
   if [ "$step" != undo ]; then
     failed_at=$step
     if [ -z "$why" ]; then why=$(sed -n 's/^Error response from daemon: //p' "$said" 2>/dev/null | tail -n 1); fi
-    if [ -z "$why" ]; then why=$(tail -n 1 "$said" 2>/dev/null); fi
+    why=${why:-$(last_words)}
   fi
-  mark undo
+  mark undo # without room for that, what is there leads here again
   attempt take_new_away || leave
   if exists "$old"; then
     if [ "$old_running" = 1 ]; then attempt start_old; fi # first of all; whether it did is looked at in the end
@@ -134,10 +156,11 @@ undo() { # back to the old release, from wherever it is
     attempt named "$new" "$app.prev" || leave
   elif [ -n "$dir" ] && [ "$kind" = switch ]; then
     rm -rf "$home/releases/$dir"
-    printf '%s\n' "$reference" >>"$home/unused" # its image stays for a better release to build upon, until that is there
+    # Its image stays for a better release to build upon, until that is there.
+    { cat "$home/unused" 2>/dev/null; printf '%s\n' "$reference"; } | put "$home/unused"
   fi
   if ! exists "$old"; then end failed; fi
-  if [ "$old_running" = 1 ] && ! is_running "$old"; then
+  if [ "$old_running" = 1 ] && ! is_running "$old" && ! { attempt start_old && is_running "$old"; }; then
     why="$why; and the old release does not run either"
     end failed
   fi

@@ -18,13 +18,17 @@ sync_files() {
   mv -f "$state/staging/$archive" "$run/archive" || refuse "what was sent is not there any more"
   # shellcheck disable=SC2154
   mkdir -p "$home/contents"
-  printf '%s' "$contents" | put "$run/contents" || refuse "the disk cannot be written"
-  printf 'modified=%s by %s\nfolder=%s\n' "$stamp" "$who" "$folder" | put "$run/modified"
+  if ! printf '%s' "$contents" | put "$run/contents" ||
+    ! printf 'modified=%s by %s\nfolder=%s\n' "$stamp" "$who" "$folder" | put "$run/modified"; then
+    refuse "$(no_room)"
+  fi
   put_files
 }
 put_files() {
-  mark sync || refuse "the journal cannot be written: $home"
-  put "$home/contents/$old" <"$run/modified"
+  if ! mark sync || ! insist put_note; then
+    if [ "$nested" = 1 ]; then stall; fi # it may be stopped
+    refuse "$(no_room)"
+  fi
   attempt stop_for_files
   if attempt copy_files; then cat "$run/modified" "$run/contents" | put "$home/contents/$old"; else why=$(last_words); fi
   attempt start_with_files || why=${why:-$(last_words)}
@@ -34,7 +38,7 @@ put_files() {
   failed_at=$step
   end failed
 }
-last_words() { tail -n 1 "$said" 2>/dev/null | sed 's/^Error response from daemon: //'; }
+put_note() { put "$home/contents/$old" <"$run/modified"; } # that of what it holds nothing is certain
 stop_for_files() {
   if [ -z "$stopped" ]; then stopped=$(now); fi
   old_stop=$(field "$old" '{{if .Config.StopTimeout}}{{.Config.StopTimeout}}{{end}}')

@@ -9,11 +9,12 @@ prune_releases() { # $1: how many earlier ones stay
     while IFS= read -r name; do drop_reference "$name"; done <"$home/unused"
     rm -f "$home/unused"
   fi
-  directories >"$run/directories"
-  for place in "$home/releases"/*; do
-    [ -d "$place" ] || continue
-    if ! grep -qxF -- "${place##*/}" "$run/directories"; then rm -rf "$place"; fi
-  done
+  if in_use=$(directories); then # an engine that does not answer may have any of them in use
+    for place in "$home/releases"/*; do
+      [ -d "$place" ] || continue
+      if ! printf '%s\n' "$in_use" | grep -qxF -- "${place##*/}"; then rm -rf "$place"; fi
+    done
+  fi
   for file in "$home/contents"/*; do
     if [ -e "$file" ] && ! exists "${file##*/}"; then rm -f "$file"; fi
   done
@@ -56,13 +57,16 @@ jetsonx_main() {
   umask 077
   mkdir "$run/begun" 2>/dev/null || exit 0 # it was sent twice, by a link that broke
   began=$(now)
-  printf '%s\n' "$app" >"$run/app"
-  printf '%s %s\n' "$$" "$(birth $$)" >"$run/process"
+  # Nobody would know that it is at work.
+  if ! printf '%s\n' "$app" >"$run/app" || ! printf '%s %s\n' "$$" "$(birth $$)" >"$run/process"; then exit 1; fi
   rm -f "$run/script"
   entry=${entry:-}
   if ! take_lock; then
-    fault="$(held_by who) has been at it since $(held_by when) ($(held_by kind))"
-    tell busy
+    failed_at=begin ending=failed
+    if [ -z "$why" ]; then
+      fault="$(held_by who) has been at it since $(held_by when) ($(held_by kind))" ending=busy
+    fi
+    tell "$ending"
     mv "$run/outcome" "$run/result"
     exit 0
   fi
@@ -71,8 +75,16 @@ jetsonx_main() {
   if [ -n "$done_before" ]; then # it was sent again long after, when its result was cleared away
     finish "$done_before"
   fi
+  keep_room
   recover_first
-  if [ "$kind" != recover ]; then take_backend "$backend"; fi
+  case $kind in
+    recover) ;;
+    stop | prune) take_backend "$backend" ;; # they do without, and make some
+    *)
+      take_backend "$backend"
+      keep_room || refuse "$(no_room)"
+      ;;
+  esac
   case $kind in
     switch) switch_release ;;
     rollback) roll_back ;;

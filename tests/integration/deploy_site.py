@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +100,16 @@ class Site:
     def history(self, app: str = "demo") -> list[dict[str, object]]:
         return [json.loads(line) for line in (self.app_dir(app) / "history.jsonl").read_text().splitlines()]
 
+    def modify(self, container: str) -> None:
+        """Files were put into a container since it was deployed, as `jetsonx sync` notes it."""
+        note = self.app_dir() / "contents" / container
+        note.parent.mkdir(exist_ok=True)
+        note.write_text("modified=just now\nfolder=/opt\n")
+
+    def has_ended(self, op: str) -> bool:
+        """An operation came to its end there, and told how."""
+        return (self.state / "runs" / op / "result").exists()
+
     def shim(self, name: str, text: str) -> None:
         """A program of the device's that comes before the real one."""
         (self.wrapper / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -110,7 +121,7 @@ class Site:
         if previous:
             expected[f"{app}.prev"] = (previous, "exited")
         found = {name: what for name, what in self.containers().items() if name.split(".")[0] == app}
-        assert found == expected
+        assert found == expected, (found, expected)
         assert self.inspect(app, "{{.HostConfig.RestartPolicy.Name}}") == "unless-stopped"
         names = {path.name for path in self.app_dir(app).iterdir()}
         assert names <= {"lock", "history.jsonl", "number", "releases", "failed", "unused", also}, names
@@ -126,13 +137,17 @@ class Site:
         """Let the device's docker do ``action`` (sh) once, after it did what begins with ``words``, or ``first``."""
         flag = self.wrapper.parent / "trap"
         flag.touch()
-        real = shutil.which("docker", path=self.engine.env["PATH"])
-        done = "" if first else f'{real} "$@"; status=$?'
+        done = "" if first else f'{self.docker} "$@"; status=$?'
         self.shim(
             "docker",
             f'case "$* " in "{words} "*) if rm {flag} 2>/dev/null; then\n{done}\n{action}\n'
-            f'exit ${{status:-1}}; fi ;; esac\nexec {real} "$@"',
+            f'exit ${{status:-1}}; fi ;; esac\nexec {self.docker} "$@"',
         )
+
+    @property
+    def docker(self) -> str:
+        """The real one, for a shim."""
+        return str(shutil.which("docker", path=self.engine.env["PATH"]))
 
     @property
     def kill(self) -> str:
@@ -177,9 +192,12 @@ def import_busybox(engine: Engine, busybox: str) -> str:
 
 
 @contextlib.contextmanager
-def serve_deploy_site(tmp: Path, engine: Engine, busybox: str) -> Iterator[Site]:
+def serve_deploy_site(
+    tmp: Path, engine: Engine, busybox: str, *, serve: Callable[..., AbstractContextManager[SshHost]] = serve_ssh
+) -> Iterator[Site]:
+    """A device in ``tmp``, until the block is left. ``serve`` is what starts its sshd."""
     home, wrapper = tmp / "home", tmp / "bin"
-    home.mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     wrapper.mkdir()
     link_programs(tmp / "programs")
     there = {
@@ -187,7 +205,7 @@ def serve_deploy_site(tmp: Path, engine: Engine, busybox: str) -> Iterator[Site]
         "DOCKER_HOST": f"unix://{engine.socket}",
         "PATH": f"{wrapper}:{engine.folder}/bin:{tmp}/programs",
     }
-    with serve_ssh(tmp / "ssh", environ=there) as host:
+    with serve(tmp / "ssh", environ=there) as host:
         env = {
             "JETSONX_SSH_CONFIG": str(host.config),
             "JETSONX_CONFIG": str(tmp / "config/config.toml"),

@@ -104,14 +104,19 @@ class FilesSite:
 
     def kill_before(self, program: str, words: str, step: str) -> None:
         """Once, the script that holds the lock is gone, as by a power cut, when in ``step`` it calls ``program``."""
+        kill = f"pid=$(sed -n s/^pid=//p {self.app_dir}/holder); kill -9 -$pid; kill -9 $pid; sleep 1; exit 1"
+        self.do_before(program, words, step, kill)
+
+    def do_before(self, program: str, words: str, step: str, action: str) -> None:
+        """Once, ``action`` is done when in ``step`` the script calls ``program`` with ``words``, a pattern."""
         flag = self.wrapper.parent / "trap"
         flag.touch()
-        kill = f"pid=$(sed -n s/^pid=//p {self.app_dir}/holder); kill -9 -$pid; kill -9 $pid; sleep 1; exit 1"
         real = f"{self.wrapper.parent}/programs/{program}"
         is_time = (
             f'grep -qx step={step} "{self.app_dir}/journal" 2>/dev/null && {self.wrapper.parent}/programs/rm {flag}'
         )
-        self.shim(program, f'case "$*" in {words}) if {is_time} 2>/dev/null; then {kill}; fi ;; esac\nexec {real} "$@"')
+        done = f"if {is_time} 2>/dev/null; then\n{action}\nfi"
+        self.shim(program, f'case "$*" in {words}) {done} ;; esac\nexec {real} "$@"')
 
     def clear(self) -> None:
         """Nothing is deployed, and the device has all its programs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import subprocess
@@ -13,8 +14,10 @@ import pytest
 
 from jetsonx.deploy.ask import probe_state
 from jetsonx.deploy.values import Health
+from jetsonx.errors import DeviceError
 from tests.integration.conftest import Need, Run
 from tests.integration.files_site import FilesSite, serve_files_site
+from tests.integration.small_disk import fill_command, make_room, small_disk
 from tests.integration.sshd import find_sshd
 
 SECRET = b"s3cr3t-\x00\xff\n'$(touch owned)"
@@ -113,6 +116,33 @@ def test_a_killed_switch_is_recovered(site: FilesSite, program: str, words: str,
     assert outcome.ending == ending, outcome
     assert not (site.wrapper.parent / "trap").exists()
     site.check_tidy(current=new if ending == "ok" else old, previous=old if ending == "ok" else None)
+
+
+@pytest.mark.parametrize("is_eaten", [False, True], ids=["once", "for-ever"])
+@pytest.mark.parametrize(
+    ("program", "words", "step"),
+    [("tar", "*staging*", "create"), ("ln", "*previous.part", "rename"), ("rm", "*staging*", "healthy")],
+    ids=["create", "rename", "healthy"],
+)
+def test_a_disk_that_fills_up_loses_nothing(
+    site: FilesSite, root_rights: None, program: str, words: str, step: str, is_eaten: bool
+) -> None:
+    with small_disk(site.home, 8 << 20):
+        old, new = site.release(), site.release({"model": b"x" * 1_500_000})
+        assert site.switch(old).ok
+        site.do_before(program, words, step, fill_command(site.home, is_eaten=is_eaten))
+        with contextlib.suppress(DeviceError):  # how it ends may be more than can be told
+            assert site.switch(new).ending in ("ok", "rolled-back", "unfinished")
+        assert not (site.wrapper.parent / "trap").exists()
+        make_room(site.home)
+        site.do("recover")
+        is_new = site.slot("current").partition(".")[0] == new.id
+        assert step == "rename" or is_new == (step == "healthy")
+        last = site.release()
+        assert site.switch(last).ok
+        site.check_tidy(current=last, previous=new if is_new else old)
+        ended = [entry["outcome"] for entry in site.history()]
+        assert ended == ["ok", "ok" if is_new else "rolled-back", "ok"]
 
 
 def test_a_recovery_that_is_killed_is_recovered_too(site: FilesSite) -> None:

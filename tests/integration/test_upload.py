@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,6 +29,7 @@ from jetsonx.rootfs.ssh import Address, UnreachableError
 from jetsonx.runner import Command, Runner
 from tests.integration.conftest import Need
 from tests.integration.device_net import NetDevice, serve_device
+from tests.integration.small_disk import small_disk
 
 SMALL = 1_500_000
 # What the receiver in sh calls, and what calls it; a device without python3 has no more of it.
@@ -244,15 +244,6 @@ def test_a_killed_receiver_is_started_again(parcel: Parcel, home: Path, has_pyth
     assert killed
     assert done.breaks == 1
     assert done.sent_bytes < 1.7 * SMALL
-
-
-@contextmanager
-def small_disk(home: Path, size_bytes: int) -> Iterator[None]:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", home], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", home], check=True)
 
 
 @BOTH

@@ -29,7 +29,18 @@ DEPLOY = """[deploy]
 gpu = "none"
 health = { command = ["vector-add", "--self-test"], timeout_s = 300 }
 """
+FILES = """[deploy]
+kind = "files"
+unit = true
+health = { stays_s = 5, timeout_s = 300 }
+"""
 STATE = "~/.local/state/jetsonx"
+# As logind would, which the machine lacks: the manager of the user's own units.
+MANAGER = """
+sudo install -d -o jetson -g jetson -m 700 /run/user/1000
+sudo systemd-run -q --uid=jetson --gid=jetson -p Delegate=yes -p Type=notify \\
+  -E XDG_RUNTIME_DIR=/run/user/1000 -E HOME=/home/jetson /lib/systemd/systemd --user
+"""
 _LIMIT_S = 1800  # everything is emulated there, and two workers of these tests share two cores
 
 
@@ -122,6 +133,30 @@ def test_the_documented_chain_deploys_a_change_as_its_difference_and_rolls_back(
     assert json.loads((results / "status.json").read_text())["current"]["release"] == release
     assert done.stdout.count(release) >= 2, "in the history twice: deployed, and gone back to"
     assert virtual_jetson.ssh("echo it is left running") == "it is left running"
+
+
+def test_files_run_in_a_unit_of_a_real_systemd_and_go_back_when_they_end(desk: Desk) -> None:
+    config, machine = desk.project / "jetsonx.toml", desk.machine
+    usual = config.read_text()
+    text = usual.partition("[deploy]")[0].replace('files = ["noise"]\n', "")
+    text = text.replace('"vector-add"', '"adder"')
+    machine.ssh(MANAGER)
+    shown = "XDG_RUNTIME_DIR=/run/user/1000 systemctl --user show -p ActiveState --value jetsonx-adder"
+
+    config.write_text(text + FILES)
+    desk.call("build", desk.project)
+    good = desk.deploy()
+    assert (good["status"], machine.ssh(shown)) == ("deployed", "active")
+
+    config.write_text(text.replace('"--every", "5"', '"--nonsense"') + FILES)
+    desk.call("build", desk.project)
+    bad = desk.call("deploy", machine.device, status=7)
+    assert "it ended with status 2" in bad.err
+    assert machine.ssh(shown) == "active"
+    assert desk.running() == good["plan"]["release"]
+    desk.call("stop", machine.device)
+    assert machine.ssh(shown) == "inactive"
+    config.write_text(usual)
 
 
 def test_a_cut_upload_is_finished_and_after_a_power_cut_in_the_switch_one_release_is_well(desk: Desk) -> None:

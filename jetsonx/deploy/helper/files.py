@@ -5,6 +5,7 @@ and ``payload`` (the tar's sha256, which it is called in the staging directory).
 ``failed`` with a ``reason`` as ``load`` has them.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -65,14 +66,18 @@ def make(request: Dict[str, Any]) -> None:
     bundle = os.path.join(folder, request["bundle"])
     place = os.path.join(folder, request["payload"])
     part = place + ".made"
-    with open(bundle, "rb") as file, open(part, "wb") as out:
-        if file.read(len(MAGIC)) != MAGIC:
-            raise RecipeError("damaged", "the bundle is no recipe")
-        for _, _, pieces in members(file.read, OldFolder(os.path.join(os.path.expanduser("~"), request["old"]))):
-            out.writelines(pieces)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(part, place)
+    try:
+        with open(bundle, "rb") as file, open(part, "wb") as out:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise RecipeError("damaged", "the bundle is no recipe")
+            for _, _, pieces in members(file.read, OldFolder(os.path.join(os.path.expanduser("~"), request["old"]))):
+                out.writelines(pieces)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(part, place)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
     os.unlink(bundle)
 
 
