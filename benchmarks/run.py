@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from benchmarks import deploy, docker_build, image_pull, verify, vm
+from benchmarks import deploy, docker_build, image_pull, verify, vm, vm_builds
 from benchmarks.measure import Timing, measure, nothing, peak_memory
 from jetsonx.packages.mirrors import load_host, resolve_sources
 
@@ -206,7 +206,7 @@ def main() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # containers set it; people's machines keep compiled modules
     with tempfile.TemporaryDirectory(prefix="jetsonx-bench-") as name:
         work = Path(name)
-        large = [module for module in (image_pull, docker_build, verify, deploy, vm) if only in module.NAME]
+        large = [module for module in (image_pull, docker_build, verify, deploy, vm, vm_builds) if only in module.NAME]
         texts = [] if only and large else [run(case) for case in cases(work) if only in case.name]
         texts += [module.run(work) for module in large]
     if not only:

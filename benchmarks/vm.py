@@ -65,7 +65,7 @@ def _watch(words: tuple[str, ...], environ: dict[str, str], *, name: str = "") -
     before, started = _children_s(), time.monotonic()
     _vm(words, environ)
     wall_s = time.monotonic() - started
-    qemu = sum(_ticks(_qemu(name))) / os.sysconf("SC_CLK_TCK") if name else 0.0
+    qemu = sum(_ticks(find_qemu(name))) / os.sysconf("SC_CLK_TCK") if name else 0.0
     return Took(wall_s=wall_s, cpu_s=_children_s() - before + qemu)
 
 
@@ -74,7 +74,7 @@ def _children_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _qemu(name: str) -> Path:
+def find_qemu(name: str) -> Path:
     """The process of the machine's QEMU, below /proc."""
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -92,7 +92,7 @@ def _ticks(process: Path) -> list[int]:
 
 
 def _memory_mib(name: str) -> float:
-    status = (_qemu(name) / "status").read_text()
+    status = (find_qemu(name) / "status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1]) / 1024
 
 

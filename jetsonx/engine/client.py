@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 FIRST_WITH_CONTEXTS = 23
 """The first Docker Engine whose own BuildKit knows named contexts and OCI layouts; 20.10's does not."""
-# `docker info` logs in several times, which took an emulated machine on a busy host 16 s. A build can wait for that.
+# `docker info` logs in several times, which took an emulated machine on a busy host 16 s. A build can wait for that; a
+# socket of this host is no sign of a quick engine either, as those of virtual Jetsons are sockets here.
 _BUILD_PATIENCE_S = 60.0
 _CHECKS = ("docker", "daemon", "buildx")
 
@@ -52,7 +53,7 @@ def load_engine(runner: Runner, environ: Mapping[str, str], *, context: str = ""
     asked = {**environ, "DOCKER_CONTEXT": context} if context else dict(environ)
     if context:
         asked.pop("DOCKER_HOST", None)  # it would win over the context
-    docker = probe_docker(Ask(runner, env=_changes(environ, asked)), asked, remote_patience_s=_BUILD_PATIENCE_S)
+    docker = probe_docker(Ask(runner, env=_changes(environ, asked)), asked, patience_s=_BUILD_PATIENCE_S)
     if docker is None or docker.answer != "yes" or not docker.buildx:
         raise _missing(runner, environ, docker, context)
     return Engine(endpoint=Endpoint(docker=docker.client.path, context=context), facts=docker, url=docker.endpoint)

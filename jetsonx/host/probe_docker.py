@@ -17,12 +17,10 @@ from jetsonx.toolchain.search import which_host
 _UNIX = "unix://"
 
 
-def probe_docker(
-    ask: Ask, environ: Mapping[str, str], *, remote_patience_s: float = REMOTE_PATIENCE_S
-) -> Docker | None:
+def probe_docker(ask: Ask, environ: Mapping[str, str], *, patience_s: float | None = None) -> Docker | None:
     """The Docker client of this host and its engine; None without a client.
 
-    ``remote_patience_s``: how long an engine on another machine may take to answer a question.
+    ``patience_s``: how long the engine may take to answer a question; None for what one here, or elsewhere, needs.
     """
     path = which_host("docker")
     if path is None:
@@ -36,7 +34,8 @@ def probe_docker(
     shown = ask(path, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
     endpoint = environ.get("DOCKER_HOST") or (shown.stdout.strip() if shown else "")
     is_remote = bool(endpoint) and not endpoint.startswith(_UNIX)
-    patience_s = remote_patience_s if is_remote else PATIENCE_S
+    if patience_s is None:
+        patience_s = REMOTE_PATIENCE_S if is_remote else PATIENCE_S
     answered = ask(path, "info", "--format", "{{json .}}", patience_s=patience_s)
     info = parse_info(answered.stdout if answered else "")
     answer: Literal["yes", "no", "silence"] = "yes" if info.server else "silence" if is_silent(answered) else "no"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jetsonx.vm.make import render_sharing
 from jetsonx.vm.place import PREFIX, Place, Places
 
 CONFIG = "engine_ssh"
@@ -33,7 +34,8 @@ def write_settings(place: Place, hypervisor: str) -> None:
     if hypervisor:
         text += f"  ProxyCommand ssh -o BatchMode=yes -W %h:%p -- {hypervisor}\n"
         place.ssh_config.write_text(text)
-    (place.path / CONFIG).write_text(text.replace(f"Host {PREFIX}{place.name}\n", f"Host {ssh_host(place.name)}\n"))
+    text = text.replace(f"Host {PREFIX}{place.name}\n", f"Host {ssh_host(place.name)}\n")
+    (place.path / CONFIG).write_text(text + render_sharing(place.path))
 
 
 def include_line(places: Places) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tarfile
 import time
@@ -23,9 +24,10 @@ from jetsonx.vm.ignition import FirstBoot, HostKey, render_ignition
 from jetsonx.vm.place import PREFIX, Place, Places, write_record
 from jetsonx.vm.tools import Tools
 from jetsonx.vm.values import Vm, check_size
-from jetsonx.vm.wire import LOOPBACK, free_port, is_port_taken
+from jetsonx.vm.wire import LOOPBACK, SOCKET_PATH_BYTES, free_port, is_port_taken
 
 _UID = 1000  # the first user that Debian makes
+_ASIDE_BYTES = 17  # ssh makes its socket under a longer name first (OpenSSH, mux.c)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +165,18 @@ def render_ssh_config(vm: Vm, folder: Path) -> str:
         "  IdentityAgent none",
     ]
     return "\n".join(lines) + "\n"
+
+
+def render_sharing(folder: Path) -> str:
+    """Lines for ssh that let calls in a row share a login, by a socket in ``folder``; none where its path is too long.
+
+    docker calls ssh for each question, and a build a dozen times; a login takes an emulated machine seconds.
+    """
+    socket = folder / "ssh"
+    if len(os.fsencode(socket)) + _ASIDE_BYTES > SOCKET_PATH_BYTES:
+        return ""
+    path = str(socket).replace("%", "%%")
+    return f'  ControlMaster auto\n  ControlPath "{path}"\n  ControlPersist 60\n'
 
 
 def _config_files(vm: Vm, made: Place, host_key: Path) -> Iterator[tuple[str, bytes, int, int]]:

@@ -1,7 +1,11 @@
-"""A stand-in for NVIDIA's CUDA 13.2 image with compilers, x86-64 and arm64: what Dockerfiles of L4T r39 start from.
+"""Stand-ins for NVIDIA's CUDA 13.2 image with compilers, x86-64 and arm64: what Dockerfiles of L4T r39 start from.
 
 Real: Debian 12 with the host's mirror as its package source; nvcc, headers and runtime from NVIDIA's wheels, laid out
 as NVIDIA's packages do it. Made up: cuBLAS, half a gigabyte for three functions, is a header and a stub of it.
+
+The light one is for machines that are emulated whole. It holds the packages that a Dockerfile asks apt for, and names
+no source of others, so that apt has nothing to do; it lacks CCCL, the C compiler, Perl and what else nvcc does not
+start or read. Its layers are not compressed.
 """
 
 from __future__ import annotations
@@ -9,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -27,8 +32,17 @@ CODENAME = "bookworm"
 CUDA = "13.2"
 _TARGETS = {"amd64": ("x86_64", "x86_64-linux"), "arm64": ("aarch64", "sbsa-linux")}
 _BASE = ("?essential", "apt", "debian-archive-keyring", "ca-certificates")
-_PACKAGES = {"amd64": _BASE, "arm64": (*_BASE, "g++", "make")}
-_LEAVE_OUT_OF_ROOT = r"usr/share/(doc|man|locale|info)/|var/(cache|lib)/apt/"
+_NEVER_IN_ROOT = r"usr/share/(doc|man|locale|info)/|var/(cache|lib)/apt/"
+# What building a CUDA program with nvcc and g++ does not read. Each file costs an emulated engine some milliseconds.
+_NOT_FOR_NVCC = (
+    r"etc/apt/sources",
+    r".*/(cc1|lto1|lto-wrapper)$|usr/bin/\S+-(lto-dump-12|ld\.gold|dwp)$|.*/lib\w*san[_.]|.*/(lib)?gprofng",
+    r"usr/lib/[^/]+/(perl|perl-base|gconv|ldscripts|libperl\.)|usr/share/(perl|perl5|debconf)/",
+    r"usr/include/c\+\+/12/(ext/pb_ds|parallel|experimental|decimal|tr2)/",
+    r"usr/include/(sound|rdma|drm|scsi|mtd|xen|video|misc|tirpc|rpcsvc|netipx|netrose|protocols)/",
+    r"usr/include/linux/(?!(errno|limits|types|stddef|posix_types|falloc|rseq|stat|sched)\.h$)",
+    r"usr/share/(bash-completion|ca-certificates|lintian|gdb|gcc)/|usr/lib/locale/",
+)
 _WHEELS = tuple(f"nvidia-{name}==13.2.86" for name in ("cuda-nvcc", "nvvm", "cuda-crt", "cuda-runtime", "cuda-cccl"))
 _LEAVE_OUT = (
     r"libnvvm\.so|nvcc\.profile|bin2c|__nvcc"  # what nvcc does not start, and the profile of the wheels' layout
@@ -70,12 +84,42 @@ _CUBLAS = {
 }
 
 
-def fill_cuda(layer: Layer, architecture: str, wheels: Path) -> None:
-    """The toolkit of one architecture under /usr/local/cuda-13.2."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One of the stand-ins: Debian packages by architecture, NVIDIA's wheels, and how layers are compressed.
+
+    ``not_in_root``: a regular expression for files of the packages that are left out.
+    """
+
+    name: str
+    packages: Mapping[str, Sequence[str]]
+    wheels: Sequence[str]
+    not_in_root: str
+    compression: str
+
+
+WHOLE = Kind(
+    name="devel",
+    packages={"amd64": _BASE, "arm64": (*_BASE, "g++", "make")},
+    wheels=_WHEELS,
+    not_in_root=_NEVER_IN_ROOT,
+    compression="fast",
+)
+LIGHT = Kind(
+    name="light-devel",
+    packages={"amd64": (*_BASE, "g++-aarch64-linux-gnu", "ccache"), "arm64": (*_BASE, "g++", "ccache")},
+    wheels=tuple(wheel for wheel in _WHEELS if "cccl" not in wheel),
+    not_in_root="|".join((_NEVER_IN_ROOT, *_NOT_FOR_NVCC)),
+    compression="plain",
+)
+
+
+def fill_cuda(layer: Layer, architecture: str, requirements: Sequence[str], wheels: Path) -> None:
+    """The toolkit of one architecture under /usr/local/cuda-13.2. ``wheels``: where those required are kept."""
     machine, target = _TARGETS[architecture]
     root = f"usr/local/cuda-{CUDA}"
     include, lib = f"{root}/targets/{target}/include", f"{root}/targets/{target}/lib"
-    for wheel in fetch_wheels(_WHEELS, wheels, machine):
+    for wheel in fetch_wheels(requirements, wheels, machine):
         add_libraries(layer, wheel, include, lib, programs=root, leave_out=_LEAVE_OUT)
     layer.file(f"{root}/bin/nvcc.profile", _PROFILE)
     layer.symlink(f"{root}/include", f"targets/{target}/include")
@@ -91,21 +135,22 @@ def fill_cuda(layer: Layer, architecture: str, wheels: Path) -> None:
             layer.symlink(f"{lib}/lib{name}.so", f"lib{name}.so.13")
 
 
-def build_devel_image(cache: Path | None = None) -> Path:
+def build_devel_image(kind: Kind = WHOLE, cache: Path | None = None) -> Path:
     """The OCI layout, an index of two images, built when it is not there."""
     cache = cache or default_cache()
-    place = cache / "images" / f"devel-{_key()}"
+    place = cache / "images" / f"{kind.name}-{_key()}"
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / "devel.lock"):
         if not place.is_dir():
-            for old in place.parent.glob("devel-*"):
+            for old in place.parent.glob(f"{kind.name}-*"):
                 shutil.rmtree(old)
-            made = cache / "devel.part"
+            made = cache / f"{kind.name}.part"
             shutil.rmtree(made, ignore_errors=True)
             (made / "work").mkdir(parents=True)
             (cache / "wheels").mkdir(exist_ok=True)
             with ThreadPoolExecutor(len(_TARGETS)) as pool:
-                layers = pool.map(partial(_make_layers, work=made / "work", wheels=cache / "wheels"), _TARGETS)
+                make = partial(_make_layers, kind=kind, work=made / "work", wheels=cache / "wheels")
+                layers = pool.map(make, _TARGETS)
                 images = dict(zip(_TARGETS, layers, strict=True))
             write_platforms(made / "image", CUDA, images)
             (made / "image").rename(place)
@@ -113,15 +158,15 @@ def build_devel_image(cache: Path | None = None) -> Path:
     return place
 
 
-def _make_layers(architecture: str, work: Path, wheels: Path) -> Sequence[Blob]:
+def _make_layers(architecture: str, kind: Kind, work: Path, wheels: Path) -> Sequence[Blob]:
     tar = work / f"{architecture}.tar"
-    make_rootfs(tar, CODENAME, _PACKAGES[architecture], architecture=architecture, runnable=True)
+    make_rootfs(tar, CODENAME, kind.packages[architecture], architecture=architecture, runnable=True)
     with write_layer(work / f"root-{architecture}.tar") as layer:
-        copy_changes(layer, before=None, after=tar, leave_out=_LEAVE_OUT_OF_ROOT)
+        copy_changes(layer, before=None, after=tar, leave_out=kind.not_in_root)
     tar.unlink()
     with write_layer(work / f"cuda-{architecture}.tar", tarfile.GNU_FORMAT) as layer:
-        fill_cuda(layer, architecture, wheels)
-    return [pack_layer(work / f"{name}-{architecture}.tar", "fast") for name in ("root", "cuda")]
+        fill_cuda(layer, architecture, kind.wheels, wheels)
+    return [pack_layer(work / f"{name}-{architecture}.tar", kind.compression) for name in ("root", "cuda")]
 
 
 def _key() -> str:

@@ -20,6 +20,7 @@ from jetsonx.store.store import Store, default_root
 from jetsonx.sysroot.pull import Sysroot, pull_sysroot
 from jetsonx.sysroot.request import Request
 from jetsonx.sysroot.source import Source
+from tests.images.devel import LIGHT, WHOLE, Kind
 from tests.integration.arm64 import serve_arm64
 from tests.integration.docker_engine import Engine, serve_engine
 from tests.integration.l4t import serve_devel_image
@@ -196,9 +197,19 @@ def arm64(root_rights: None, need: Need) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def devel_registry(need: Need, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
     """A registry in nvcr.io's place (``JETSONX_MIRRORS=nvcr.io=URL``) with what Dockerfiles of L4T r39 start from."""
+    yield from _serve_devel(WHOLE, need, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def light_registry(need: Need, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
+    """The same with an image that a machine which is emulated whole fetches and unpacks in a minute or two."""
+    yield from _serve_devel(LIGHT, need, tmp_path_factory)
+
+
+def _serve_devel(kind: Kind, need: Need, temporary: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
     for program in ("docker-registry", "skopeo", "mmdebstrap"):
         need(program)
-    with serve_devel_image(tmp_path_factory.mktemp("devel")) as registry:
+    with serve_devel_image(temporary.mktemp(kind.name), kind) as registry:
         yield registry
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.images.build import build_images
-from tests.images.devel import build_devel_image
+from tests.images.devel import WHOLE, Kind, build_devel_image
 from tests.integration.registry import RunningRegistry, serve_registry
 
 REPOSITORY = "nvidia/l4t-jetpack"
@@ -26,9 +26,9 @@ def serve_images(folder: Path, tags: Mapping[str, str], *, bench: bool = False) 
 
 
 @contextmanager
-def serve_devel_image(folder: Path) -> Iterator[RunningRegistry]:
-    """A registry with the stand-in for :data:`DEVEL`: an index of an x86-64 and an arm64 image, 340 MB together."""
-    layout = build_devel_image()
+def serve_devel_image(folder: Path, kind: Kind = WHOLE) -> Iterator[RunningRegistry]:
+    """A registry with a stand-in for :data:`DEVEL`: an index of an x86-64 and an arm64 image, 340 MB together."""
+    layout = build_devel_image(kind)
     with serve_registry(folder) as registry:
         registry.push(layout, DEVEL)
         yield registry

@@ -8,14 +8,19 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from jetsonx.elf.load import read_elf
 from jetsonx.vm import machine
 from tests.integration.conftest import Need, Run
 from tests.integration.docker_engine import Engine
-from tests.integration.vm import CLI, Booted, call, machines
+from tests.integration.registry import RunningRegistry
+from tests.integration.test_dockerfile_build import SELF_TEST
+from tests.integration.vm import CLI, TARGET, Booted, call, machines
 
 _RUN = "tar -C / -c usr/bin/busybox | docker import - tiny >/dev/null && docker run --rm tiny /usr/bin/busybox "
 
@@ -55,17 +60,43 @@ def test_its_engine_answers_on_a_socket_of_this_host(virtual_jetson: Booted, doc
     assert subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout.strip() == "arm64"
 
 
-def test_it_is_a_builder_node_that_docker_builds_on(
-    virtual_jetson: Booted, engine_20: Engine, jetsonx: Run, tmp_path: Path
-) -> None:
-    (tmp_path / "cli-plugins").symlink_to(Path(engine_20.env["DOCKER_CONFIG"], "cli-plugins"))
-    client = {"DOCKER_CONFIG": str(tmp_path), "DOCKER_HOST": "", "PATH": engine_20.env["PATH"]}
+@pytest.fixture(scope="module")
+def node(
+    virtual_jetson: Booted, engine_20: Engine, jetsonx: Run, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, str]]:
+    """A Docker client of its own that knows the machine as a builder node."""
+    folder = tmp_path_factory.mktemp("node")
+    (folder / "cli-plugins").symlink_to(Path(engine_20.env["DOCKER_CONFIG"], "cli-plugins"))
+    client = {"DOCKER_CONFIG": str(folder), "DOCKER_HOST": "", "PATH": engine_20.env["PATH"]}
     env = {**virtual_jetson.env, **client}
     added = jetsonx("builder", "add", "vm:test", env=env)
     assert (added.status, added.out) == (0, "jetsonx-vm-test\n"), added.err
-    (node,) = json.loads(jetsonx("builder", "list", "--json", "--timeout", "60", env=env).out)["nodes"]
-    assert (node["ready"], node["machine"], node["emulated"]) == (True, "aarch64", False), node
+    yield env
     assert jetsonx("builder", "remove", "jetsonx-vm-test", env=env).status == 0
+
+
+def test_it_is_a_builder_node(node: Mapping[str, str], jetsonx: Run) -> None:
+    (row,) = json.loads(jetsonx("builder", "list", "--json", "--timeout", "60", env=node).out)["nodes"]
+    assert (row["ready"], row["machine"], row["emulated"]) == (True, "aarch64", False), row
+
+
+def test_a_cuda_program_is_built_and_run_on_it(
+    virtual_jetson: Booted,
+    node: Mapping[str, str],
+    light_registry: RunningRegistry,
+    jetsonx: Run,
+    sample: Callable[[str], Path],
+) -> None:
+    project, env = sample("vector-add"), {**node, "JETSONX_MIRRORS": f"nvcr.io={light_registry.url}"}
+    virtual_jetson.lend(urlsplit(light_registry.url).port or 0)
+    built = jetsonx("-v", "build", project, "--strategy", "native", "-t", TARGET, env=env, timeout_s=1800)
+    assert built.status == 0, built.err
+    assert "native: as asked, on jetsonx-vm-test" in built.err
+    report = json.loads((project / "out/report.json").read_text())
+    assert report["verdict"] != "error", report
+    assert read_elf(project / "out/files/vector-add").machine == "AArch64"
+    ran = jetsonx("run", "-C", project, "--", "--self-test", env=env)
+    assert SELF_TEST.fullmatch(ran.out), ran.err
 
 
 def test_what_runs_in_the_guest_is_plain_sh(need: Need) -> None:

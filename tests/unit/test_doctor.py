@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from jetsonx.cli import cli
-from jetsonx.host.ask import REMOTE_PATIENCE_S, Ask, find_version, is_silent
+from jetsonx.host.ask import PATIENCE_S, REMOTE_PATIENCE_S, Ask, find_version, is_silent
 from jetsonx.host.binfmt import Binfmt
 from jetsonx.host.doctor import ABILITIES, CHECKS, Diagnosis, Line, diagnose, diagnosis_json, render_diagnosis
 from jetsonx.host.facts import (
@@ -756,16 +756,17 @@ def test_options_that_do_not_go_together(words: tuple[str, ...], monkeypatch: py
     assert CliRunner().invoke(cli, ["doctor", *words]).exit_code == 2
 
 
-def test_an_engine_of_another_machine_gets_the_time_that_is_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("endpoint", ["ssh://far", "unix:///vms/dev/docker.sock"])
+def test_an_engine_gets_the_time_that_is_asked_for_it(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[str] = []
 
     class Elsewhere(Runner):
         def run(self, command: Command, **_: object) -> Completed:
             if "info" in command.argv:
                 limits.append(command.argv[2])
-            return Completed(command=command, status=0, stdout="ssh://far", tail="")
+            return Completed(command=command, status=0, stdout=endpoint, tail="")
 
     monkeypatch.setattr("jetsonx.host.probe_docker.which_host", lambda name: f"/bin/{name}")
     probe_docker(Ask(Elsewhere()), {})
-    probe_docker(Ask(Elsewhere()), {}, remote_patience_s=60.0)
-    assert limits == [str(REMOTE_PATIENCE_S), "60.0"]
+    probe_docker(Ask(Elsewhere()), {}, patience_s=60.0)
+    assert limits == [str(REMOTE_PATIENCE_S if endpoint.startswith("ssh") else PATIENCE_S), "60.0"]

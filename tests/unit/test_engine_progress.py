@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from jetsonx.console import Console
+from jetsonx.engine.buildx import Build, Endpoint
 from jetsonx.engine.progress import Progress
-from jetsonx.engine.run import build_failure
+from jetsonx.engine.run import build_failure, run_build
 from jetsonx.errors import BuildError, DownloadError, HostError, JetsonxError
+from jetsonx.runner import Command, Completed, Runner
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "buildkit"
 
@@ -73,6 +78,39 @@ def test_the_class_of_a_failure_is_its_cause(name: str, kind: type[JetsonxError]
     assert type(error) is kind
     assert error.message.startswith(words)
     assert error.hint
+
+
+class Forgetful(Runner):
+    """A docker command whose engine loses the client ``times`` times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.left = times
+
+    def run(self, command: Command, *, on_line: Callable[[str], None] | None = None, **_: object) -> Completed:
+        forgets, self.left = self.left > 0, self.left - 1
+        if forgets and on_line:
+            on_line("ERROR: failed to solve: no active session for rt0lx3udmvb: context deadline exceeded")
+        return Completed(command=command, status=int(forgets), stdout="", tail="")
+
+
+@pytest.mark.parametrize(("times", "is_built"), [(1, True), (3, True), (4, False)])
+def test_an_engine_that_lost_the_client_is_asked_again_a_few_times(times: int, is_built: bool) -> None:
+    build = Build(dockerfile=Path("Dockerfile"), context=Path(), platform="linux/arm64")
+    with nullcontext() if is_built else pytest.raises(HostError, match="too busy to keep in touch"):
+        run_build(Endpoint(docker="docker"), build, what="app", runner=Forgetful(times), console=Console(-1))
+
+
+def test_a_registry_of_this_host_is_out_of_reach_for_an_engine_elsewhere() -> None:
+    progress = Progress()
+    for line in (
+        "#3 [internal] load metadata for 127.0.0.1:5000/nvidia/cuda:13",
+        "#3 ERROR: failed to do request: dial tcp 127.0.0.1:5000: connect: connection refused",
+    ):
+        list(progress.take(line))
+    error = build_failure(progress.failure(), what="building app", log="")
+    assert isinstance(error, DownloadError)
+    assert "ssh -N -R 127.0.0.1:5000:127.0.0.1:5000" in (error.hint or "")
 
 
 def test_a_killed_command_is_mostly_one_without_memory() -> None:

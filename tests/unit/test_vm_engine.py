@@ -24,7 +24,7 @@ from jetsonx.vm.hardware import X86_64
 from jetsonx.vm.libvirt_kvm import choose_kvm
 from jetsonx.vm.libvirt_run import Virsh
 from jetsonx.vm.machine import Machine
-from jetsonx.vm.make import Wish
+from jetsonx.vm.make import Wish, render_sharing
 from jetsonx.vm.place import Places, write_record
 from jetsonx.vm.values import Vm
 
@@ -98,7 +98,8 @@ FREE = {"context inspect": (1, "no such context")}
 def test_an_engine_is_a_machine_with_a_context_that_leads_there(places: Places, tmp_path: Path) -> None:
     world, runner = effects(tmp_path, FREE)
     made = create_engine(WISH, places, world, virsh=None, limit_s=1)
-    assert (made.place.path / "engine_ssh").read_text() == "Host jetsonx-engine-isolated\n  Port 2222\n"
+    settings = "Host jetsonx-engine-isolated\n  Port 2222\n" + render_sharing(made.place.path)
+    assert (made.place.path / "engine_ssh").read_text() == settings
     assert any(call.endswith("--docker=host=ssh://jetsonx-engine-isolated isolated") for call in runner.calls), (
         runner.calls
     )
@@ -185,6 +186,12 @@ def test_a_context_that_is_another_now_stays(text: str, places: Places, tmp_path
     world, runner = effects(tmp_path, {"context inspect": (0, text)})
     remove_engine(made, world)
     assert not any("context rm" in call for call in runner.calls)
+
+
+def test_calls_in_a_row_share_a_login_where_the_socket_has_room() -> None:
+    assert 'ControlPath "/vms/50%%/isolated/ssh"' in render_sharing(Path("/vms/50%/isolated"))
+    assert render_sharing(Path("/", "long" * 21)) != ""
+    assert render_sharing(Path("/", "long" * 22)) == ""
 
 
 def test_the_line_for_ssh_comes_first_and_once(tmp_path: Path) -> None:
