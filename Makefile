@@ -29,7 +29,7 @@ unit: $(TEST_STAMP)
 	$(BIN)/pytest -m "not integration" -n auto $(PYTEST_FLAGS) tests
 
 integration: $(TEST_STAMP) host-tools
-	$(BIN)/pytest -m integration -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST_FLAGS) tests
+	$(BIN)/pytest -m integration -n 3 --dist loadgroup --no-loadscope-reorder $(PYTEST_FLAGS) tests
 
 bench: $(TEST_STAMP)
 	@sh tests/host-tools.sh "rsync rsync"

@@ -19,8 +19,12 @@ pgrep procps
 qemu-system-aarch64 qemu-system-arm
 qemu-system-x86_64 qemu-system-x86
 qemu-img qemu-utils
+sfdisk fdisk
+mcopy mtools
+/usr/share/AAVMF/AAVMF_CODE.fd qemu-efi-aarch64
 libvirtd libvirt-daemon
 virsh libvirt-clients
+nc.openbsd netcat-openbsd
 xmllint libxml2-utils
 ignition-validate ignition
 7z p7zip-full

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from jetsonx.cli import options
 from jetsonx.cli.context import Context
+
+if TYPE_CHECKING:
+    from jetsonx.vm.engine_libvirt import Kvm
 
 _LIMIT = click.option(
     "--timeout",
@@ -33,6 +37,12 @@ def command() -> None:
 @click.option(
     "--arch", type=click.Choice(["x86-64", "arm64"]), default="x86-64", show_default=True, help="Its processor."
 )
+@click.option(
+    "--coreos",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, readable=True),
+    help="Run Fedora CoreOS: its downloaded image for QEMU, as .qcow2.xz or unpacked.",
+)
 @click.option("--memory", "memory_mib", type=int, default=2048, show_default=True, metavar="MIB", help="Its memory.")
 @click.option("--cpus", type=int, default=2, show_default=True, help="Its processors.")
 @click.option("--disk", "disk_gib", type=int, default=16, show_default=True, metavar="GIB", help="Its disk, at most.")
@@ -41,6 +51,13 @@ def command() -> None:
 )
 @click.option(
     "--connect", "uri", metavar="URI", help="Let libvirt run it: qemu:///session, qemu+ssh://root@HOST/system."
+)
+@click.option(
+    "--kvm",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="With --connect: auto tries it there. Without, it is tried here at each start.",
 )
 @click.option("--pool", default="default", show_default=True, help="libvirt's storage pool for its disks.")
 @click.option("--yes", is_flag=True, help="Do not ask before a line is put into ~/.ssh/config.")
@@ -55,7 +72,9 @@ def create(
     cpus: int,
     disk_gib: int,
     port: int | None,
+    coreos: Path | None,
     uri: str | None,
+    kvm: Kvm,
     pool: str,
     yes: bool,
     limit_s: float,
@@ -66,21 +85,29 @@ def create(
     \b
     jetsonx vm engine create isolated
     jetsonx vm engine create arm --arch arm64
+    jetsonx vm engine create fedora --coreos fedora-coreos-qemu.x86_64.qcow2.xz
     jetsonx vm engine create far --connect qemu+ssh://root@hypervisor/system
 
-    The first one of a kind takes minutes, for its disk is made from Debian packages. QEMU runs it as you, without root;
+    The first one of a kind takes minutes, for its disk is made from Debian packages; with --coreos, of the image from
+    fedoraproject.org/coreos/download, which jetsonx does not fetch. QEMU runs it as you, without root;
     with --connect, libvirt does. Docker finds it by ssh: a line in ~/.ssh/config includes the engines' own settings.
     """
-    from jetsonx.vm.engine import create_engine, include, include_line, is_included
+    from jetsonx.errors import ConfigError
+    from jetsonx.vm.engine import create_engine
+    from jetsonx.vm.engine_ssh import include, include_line, is_included
     from jetsonx.vm.hardware import KINDS
     from jetsonx.vm.libvirt import check_uri
     from jetsonx.vm.libvirt_run import Virsh
     from jetsonx.vm.make import Wish
     from jetsonx.vm.place import open_places
 
+    if uri is None and kvm != "auto":
+        raise ConfigError(
+            f"--kvm {kvm} is for --connect", hint="without it, KVM is tried at each start, and used if it works"
+        )
     places, effects = open_places(os.environ), obj.effects(offline=offline)
     virsh = Virsh(uri=check_uri(uri), pool=pool, runner=obj.runner, console=obj.console) if uri is not None else None
-    config = Path("~/.ssh/config").expanduser()
+    config = _ssh_config()
     if not is_included(config, places):
         obj.console.say(f"Docker needs this line at the beginning of {config}:\n  {include_line(places)}")
         if not yes:
@@ -93,8 +120,9 @@ def create(
         disk_gib=disk_gib,
         port=port or 0,
         hardware=KINDS[arch],
+        coreos=coreos,
     )
-    create_engine(wish, places, effects, virsh=virsh, limit_s=limit_s)
+    create_engine(wish, places, effects, virsh=virsh, limit_s=limit_s, kvm=kvm)
     if not is_included(config, places):
         include(config, places)
     obj.console.out(name)
@@ -129,15 +157,31 @@ def start(obj: Context, name: str, limit_s: float) -> None:
 
 @command.command()
 @click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask before the line goes from ~/.ssh/config, with the last engine.")
 @click.pass_obj
-def remove(obj: Context, name: str) -> None:
-    """Take the engine NAME away: its Docker context, its machine, and all images in it."""
-    from jetsonx.vm.engine import load_engine, remove_engine
+def remove(obj: Context, name: str, yes: bool) -> None:
+    """Take the engine NAME away: its Docker context, its machine, and all images in it.
+
+    With the last one goes the line in ~/.ssh/config that `create` put there, if it still stands where it was put.
+    """
+    from jetsonx.vm.engine import load_engine, load_engines, remove_engine
+    from jetsonx.vm.engine_ssh import exclude, include_line, is_as_put
     from jetsonx.vm.place import open_places
 
-    effects = obj.effects()
-    remove_engine(load_engine(name, open_places(os.environ), effects), effects)
+    places, effects, config = open_places(os.environ), obj.effects(), _ssh_config()
+    engine = load_engine(name, places, effects)
+    takes_line = len(load_engines(places, effects)) == 1 and is_as_put(config, places)
+    if takes_line:
+        obj.console.say(f"without engines nobody needs this line of {config}:\n  {include_line(places)}")
+        takes_line = yes or click.confirm("take it away?", err=True)
+    remove_engine(engine, effects)
+    if takes_line:
+        exclude(config, places)
     obj.console.out(f"removed {name}")
+
+
+def _ssh_config() -> Path:
+    return Path("~/.ssh/config").expanduser()
 
 
 @command.command()

@@ -100,7 +100,8 @@ def deploy(order: Order, effects: Effects, environ: Mapping[str, str]) -> tuple[
         runner=effects.runner,
         environ=environ,
     )
-    if len(sources.images) == 1:  # of several, the device says which
+    if len(sources.images) == 1 and shop.kept.find(sources.images[0].image.id) is None:
+        # Of several, the device says which; and of one that was deployed before there is a verdict, most likely.
         shop.checks.expect(sources.images[0])
     board = Board(effects.console, [name or str(address) for name, address in places]) if len(places) > 1 else None
     with contextlib.ExitStack() as stack:

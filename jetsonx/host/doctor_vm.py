@@ -28,7 +28,7 @@ VIRTUAL_MACHINES = Topic(
                 ),
                 Check(
                     name="aavmf",
-                    purpose="other people's arm64 images",
+                    purpose="Fedora CoreOS and other arm64 images",
                     judge=judge_vm.judge_firmware("aarch64", "aavmf"),
                 ),
                 Check(name="memory", purpose="a guest of 2 GB", judge=judge_vm.judge_memory),

@@ -30,7 +30,7 @@ def judge_program(name: str, package: str) -> Callable[[HostFacts], Finding]:
 
 
 def judge_firmware(machine: str, package: str) -> Callable[[HostFacts], Finding]:
-    """A check for UEFI firmware. Machines that start their kernel directly, as those of jetsonx do, need none."""
+    """A check for UEFI firmware. Machines made by jetsonx start their kernel directly and need none."""
 
     def judge(facts: HostFacts) -> Finding:
         path = _vm(facts).firmware.get(machine)

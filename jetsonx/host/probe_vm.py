@@ -45,15 +45,15 @@ def probe_vm(ask: Ask, machine: str, *, wants_bridge: bool = False, root: Path =
         nested=_nested(modules),
         has_tun=(root / "dev/net/tun").exists(),
         programs=found,
-        firmware={
-            machine: str(root / path)
-            for machine, places in _FIRMWARE.items()
-            for path in reversed(places)
-            if (root / path).is_file()
-        },
+        firmware={machine: path for machine in _FIRMWARE if (path := find_firmware(machine, root))},
         free_memory_bytes=_available(root),
         wants_bridge=wants_bridge,
     )
+
+
+def find_firmware(machine: str, root: Path = Path("/")) -> str:
+    """The file with UEFI firmware for guests of that kind (as uname says it); "" when there is none."""
+    return next((str(root / path) for path in _FIRMWARE[machine] if (root / path).is_file()), "")
 
 
 def busy_ports(root: Path = Path("/")) -> frozenset[int]:

@@ -2,7 +2,7 @@
 
 Sources: the Ignition configuration specification 3.3.0 (coreos.github.io/ignition), whose configs newer Fedora CoreOS
 releases take too, and docs.fedoraproject.org/en-US/fedora-coreos for the user `core` and how QEMU and libvirt hand the
-file over. Debian's ignition-validate accepts what is written here; no Fedora CoreOS was booted with it.
+file over. Debian's Ignition accepts and carries out what is written here; no Fedora CoreOS was booted with it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-\S+) [A-Za-z0-9+/]+={0,3}( [^\n]*)?")
 _SSHD = "PasswordAuthentication no\nPermitRootLogin no\n"
+# An update ends in a restart at once, in the middle of whatever is built (coreos.github.io/zincati/usage/auto-updates).
+_NO_UPDATES = "[updates]\nenabled = false\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,11 @@ def check_first_boot(wanted: FirstBoot) -> FirstBoot:
 def render_ignition(wanted: FirstBoot) -> str:
     """The config as JSON. Raises ConfigError as :func:`check_first_boot` does."""
     check_first_boot(wanted)
-    files = [_file("/etc/hostname", f"{wanted.hostname}\n"), _file("/etc/ssh/sshd_config.d/10-jetsonx.conf", _SSHD)]
+    files = [
+        _file("/etc/hostname", f"{wanted.hostname}\n"),
+        _file("/etc/ssh/sshd_config.d/10-jetsonx.conf", _SSHD),
+        _file("/etc/zincati/config.d/90-disable-auto-updates.toml", _NO_UPDATES),
+    ]
     if wanted.host_key is not None:
         files.append(_file("/etc/ssh/ssh_host_ed25519_key", wanted.host_key.private, mode=0o600))
         files.append(_file("/etc/ssh/ssh_host_ed25519_key.pub", wanted.host_key.public))

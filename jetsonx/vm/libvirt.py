@@ -34,7 +34,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """What libvirt is to start. ``port``: of the hypervisor's loopback, where the guest's sshd answers.
+    """What libvirt is to start. ``port``: of the hypervisor's loopback, where the guest's sshd answers; 0: no network.
 
     ``kernel``, ``initrd`` and ``ignition`` are paths on the hypervisor, "" for none; without a kernel the first disk
     boots by its firmware. ``disks`` are /dev/vda, /dev/vdb and so on. ``uses_kvm`` is for a hypervisor where it works.
@@ -82,26 +82,41 @@ def render_domain(domain: Domain) -> str:
         sysinfo = ET.SubElement(root, "sysinfo", type="fwcfg")
         ET.SubElement(sysinfo, "entry", name=FIRMWARE_KEY, file=_text(domain.ignition))
     system = ET.SubElement(root, "os")
-    if not domain.kernel and domain.hardware.uname == "aarch64":
+    is_arm = domain.hardware.uname == "aarch64"
+    if is_arm and not domain.kernel:
         system.set("firmware", "efi")  # its only kind of firmware; libvirt picks the files
+        # Not those with keys enrolled: who signed a system for arm64 is not always among them.
+        ET.SubElement(ET.SubElement(system, "firmware"), "feature", enabled="no", name="secure-boot")
     _leaf(system, "type", "hvm", arch=domain.hardware.uname, machine=domain.hardware.machine)
     for name, path in (("kernel", domain.kernel), ("initrd", domain.initrd), ("cmdline", domain.words)):
         if path:
             _leaf(system, name, path)
-    features = ET.SubElement(root, "features")
-    ET.SubElement(features, "acpi")
-    # Under emulation all that QEMU can do, which libvirt knows as "maximum".
-    ET.SubElement(root, "cpu", mode="host-passthrough" if domain.uses_kvm else "maximum")
+    if not is_arm or not domain.kernel:  # on ARM it is firmware that brings ACPI, and libvirt refuses it without
+        ET.SubElement(ET.SubElement(root, "features"), "acpi")
+    _processor(root, domain)
     _leaf(root, "on_reboot", "restart")
     _leaf(root, "on_crash", "destroy")
     _devices(ET.SubElement(root, "devices"), domain)
+    if domain.port:
+        _network(root, domain.port)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _processor(root: ET.Element, domain: Domain) -> None:
+    """The host's under KVM, else what the same machine has that QEMU starts here; its "max" is libvirt's "maximum"."""
+    if domain.uses_kvm or domain.hardware.cpu == "max":
+        ET.SubElement(root, "cpu", mode="host-passthrough" if domain.uses_kvm else "maximum")
+    else:
+        _leaf(ET.SubElement(root, "cpu", mode="custom", match="exact"), "model", domain.hardware.cpu, fallback="forbid")
+
+
+def _network(root: ET.Element, port: int) -> None:
     command = ET.SubElement(root, f"{{{QEMU_NAMESPACE}}}commandline")
-    forward = f"user,id=jetsonx,hostfwd=tcp:127.0.0.1:{domain.port}-:22"
+    forward = f"user,id=jetsonx,hostfwd=tcp:127.0.0.1:{port}-:22"
     # Slots of the root bus that libvirt leaves free: it plans its own devices without knowing of this one.
     for value in ("-netdev", forward, "-device", "virtio-net-pci,netdev=jetsonx,bus=pcie.0,addr=0x1e,romfile="):
         ET.SubElement(command, f"{{{QEMU_NAMESPACE}}}arg", value=value)
-    ET.indent(root)
-    return ET.tostring(root, encoding="unicode") + "\n"
 
 
 def _devices(devices: ET.Element, domain: Domain) -> None:

@@ -79,8 +79,16 @@ class Virsh:
 
     def start(self, name: str) -> None:
         """Start the engine's domain, if it does not run already."""
-        if not self.is_running(name):
-            self.do("start the machine", "start", domain_name(name))
+        if self.is_running(name):
+            return
+        done = self.call("start", domain_name(name))
+        if not done.ok:
+            is_port = "host forwarding" in done.tail  # QEMU's own words
+            raise HostError(
+                f"libvirt at {self.uri} could not start the machine",
+                details=done.tail,
+                hint="that port is taken there: name another with --port" if is_port else "jetsonx doctor --for vm",
+            )
 
     def is_running(self, name: str) -> bool:
         """True when the engine's domain runs."""
@@ -98,15 +106,26 @@ class Virsh:
                 raise HostError(f"{domain} at {self.uri} was not made by jetsonx", hint=f"virsh undefine {domain}")
             self.call("destroy", domain)
             self.do("forget the machine", "undefine", domain, "--nvram")
+        self.end_trial(name)
         for volume in self._volumes(name):
             self.do(f"remove the volume {volume}", "vol-delete", volume, "--pool", self.pool)
 
+    def end_trial(self, name: str) -> None:
+        """End the guest that tries KVM for an engine, if it still runs, and take its volume away."""
+        self.call("destroy", trial_name(name))
+        self.call("vol-delete", f"{_PREFIX}{name}-trial", "--pool", self.pool)
+
     def _volumes(self, name: str) -> Iterator[str]:
         listed = self.call("vol-list", self.pool).stdout
-        pattern = rf"^\s*({re.escape(_PREFIX + name)}-(?:disk\.qcow2|config\.tar|vmlinuz|initrd))\s"
+        pattern = rf"^\s*({re.escape(_PREFIX + name)}-(?:disk\.qcow2|config\.tar|config\.ign|vmlinuz|initrd))\s"
         yield from re.findall(pattern, listed, re.MULTILINE)
 
 
 def domain_name(name: str) -> str:
     """What the engine's domain is called."""
     return f"{_PREFIX}{name}"
+
+
+def trial_name(name: str) -> str:
+    """What the guest that tries KVM for an engine is called; no engine can be called so, for the dot."""
+    return f"{_PREFIX}{name}.trial"

@@ -17,6 +17,7 @@ from jetsonx.errors import DeviceError, HostError
 from jetsonx.rootfs.ssh import ssh_command
 from jetsonx.runner import Command, Completed, Runner
 from jetsonx.vm.acceleration import choose_acceleration
+from jetsonx.vm.coreos import coreos_firmware
 from jetsonx.vm.disk import Base
 from jetsonx.vm.display import Viewer, prepare_screen, show_console
 from jetsonx.vm.hardware import KINDS
@@ -36,6 +37,7 @@ _ROOM_BYTES = 1 << 30
 _MILESTONES = (
     ("jetsonx: first start", "its first start"),
     ("systemd[1]: ", "the kernel is up, the system starts"),
+    ("Ignition", "Ignition applies its first-boot configuration"),
     ("OpenBSD Secure Shell", "sshd starts"),
 )
 
@@ -107,10 +109,15 @@ def _check(machine: Machine) -> None:
             f"port {vm.port} of {LOOPBACK}, where {machine.name} should answer, is taken by another program",
             hint=f"ss -ltnp 'sport = :{vm.port}' names that program; end it, or create the machine with another --port",
         )
+    check_memory(machine.name, vm.memory_mib)
+
+
+def check_memory(name: str, wanted_mib: int) -> None:
+    """Raise HostError when this host has less memory free than a machine of that size takes."""
     free = _free_memory_mib()
-    if free is not None and free < vm.memory_mib + _OVERHEAD_MIB:
+    if free is not None and free < wanted_mib + _OVERHEAD_MIB:
         raise HostError(
-            f"{machine.name} has {amount(vm.memory_mib << 20)} of memory, and {amount(free << 20)} are free here",
+            f"{name} has {amount(wanted_mib << 20)} of memory, and {amount(free << 20)} are free here",
             hint="end something, or create it with less: --memory 1024",
         )
 
@@ -139,14 +146,16 @@ def _launch(machine: Machine, tools: Tools, *, has_screen: bool) -> None:
         left.unlink(missing_ok=True)
     if has_screen:
         prepare_screen(place)
-    acceleration, why = choose_acceleration(tools.qemu, KINDS[machine.vm.arch], base.kernel, machine.runner)
+    hardware, has_kernel = KINDS[machine.vm.arch], machine.vm.system != "coreos"
+    acceleration, why = choose_acceleration(tools.qemu, hardware, base.kernel if has_kernel else None, machine.runner)
     if why:
         machine.console.say(f"{machine.name}: {why}")
     request = Start(
         vm=machine.vm,
-        kernel=base.kernel,
-        initrd=base.initrd,
         folder=place.path,
+        kernel=base.kernel if has_kernel else None,
+        initrd=base.initrd if has_kernel else None,
+        firmware="" if has_kernel else coreos_firmware(hardware),
         acceleration=acceleration,
         has_screen=has_screen,
     )

@@ -47,6 +47,11 @@ class Place:
         return self.path / "config.tar"
 
     @property
+    def ignition(self) -> Path:
+        """Or the configuration that Fedora CoreOS takes at its first start."""
+        return self.path / "config.ign"
+
+    @property
     def key(self) -> Path:
         """The private key that logs in."""
         return self.path / "key"

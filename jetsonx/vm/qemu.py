@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jetsonx.runner import Command
 from jetsonx.vm.hardware import KINDS, Hardware
+from jetsonx.vm.ignition import FIRMWARE_KEY
 from jetsonx.vm.values import Vm
 from jetsonx.vm.wire import LOOPBACK
 
@@ -59,14 +60,18 @@ def _drive(path: Path, options: str) -> tuple[str, str]:
 class Start:
     """What a machine is started from. ``folder`` is its own directory, where QEMU's socket and the console's file are.
 
+    ``kernel`` and ``initrd`` are of machines that jetsonx made; Fedora CoreOS boots by ``firmware`` (UEFI's file), or
+    by QEMU's own when that is "".
+
     ``acceleration`` is QEMU's word for who runs the guest's instructions: "tcg,thread=multi" or "kvm". ``has_screen``:
     its console is drawn and can be seen by VNC, at a socket of that directory.
     """
 
     vm: Vm
-    kernel: Path
-    initrd: Path
     folder: Path
+    kernel: Path | None = None
+    initrd: Path | None = None
+    firmware: str = ""
     acceleration: str = TCG
     has_screen: bool = False
 
@@ -78,21 +83,23 @@ def start_command(qemu: str, start: Start) -> Command:
     machine = ("-name", f"jetsonx-{vm.name}", "-M", hardware.machine, "-accel", start.acceleration, "-nodefaults")
     cpu = "host" if start.acceleration == KVM else vm.cpu
     size = ("-cpu", cpu, "-smp", str(vm.cpus), "-m", str(vm.memory_mib))
-    # Docker needs no AppArmor profile that Debian's kernel would ask for and the guest does not have.
-    words = (
-        "-kernel",
-        str(start.kernel),
-        "-initrd",
-        str(start.initrd),
-        "-append",
-        f"console={hardware.console} apparmor=0",
-    )
-    disks = (
-        *_drive(Path("disk.qcow2"), "id=disk,format=qcow2,discard=unmap"),
-        *_drive(Path("config.tar"), "id=config,format=raw,readonly=on"),
-    )
+    disk = _drive(Path("disk.qcow2"), "id=disk,format=qcow2,discard=unmap")
+    boot = _boot_by_firmware(start) if vm.system == "coreos" else _boot_kernel(start, hardware)
     link = f"user,id=net,hostfwd=tcp:{LOOPBACK}:{vm.port}-:22"
     devices = ("-netdev", link, "-device", "virtio-net-pci,netdev=net,id=nic,romfile=", "-device", "virtio-rng-pci")
     console = ("-display", "none", *(_SCREEN if start.has_screen else ("-serial", "file:console.log")))
     control = ("-qmp", "unix:qmp,server=on,wait=off", "-daemonize")
-    return Command(argv=(qemu, *machine, *size, *words, *disks, *devices, *console, *control), cwd=start.folder)
+    return Command(argv=(qemu, *machine, *size, *disk, *boot, *devices, *console, *control), cwd=start.folder)
+
+
+def _boot_kernel(start: Start, hardware: Hardware) -> tuple[str, ...]:
+    # Docker needs no AppArmor profile that Debian's kernel would ask for and the guest does not have.
+    words = ("-append", f"console={hardware.console} apparmor=0")
+    config = _drive(Path("config.tar"), "id=config,format=raw,readonly=on")
+    return "-kernel", str(start.kernel), "-initrd", str(start.initrd), *words, *config
+
+
+def _boot_by_firmware(start: Start) -> tuple[str, ...]:
+    # As docs.fedoraproject.org/en-US/fedora-coreos/provisioning-qemu has it.
+    config = ("-fw_cfg", f"name={FIRMWARE_KEY},file=config.ign")
+    return ("-bios", start.firmware, *config) if start.firmware else config

@@ -6,12 +6,15 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from jetsonx.errors import ConfigError
 from jetsonx.vm.hardware import ARM64, KINDS
 
 SCHEMA = 1
+System = Literal["debian", "coreos"]
+"""What a machine runs: what jetsonx made of Debian's packages, or Fedora CoreOS, which boots by itself."""
+_USERS: Mapping[System, str] = {"debian": "jetson", "coreos": "core"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _LEAST_MIB, _MOST_MIB = 512, 1 << 20
 _MOST_CPUS = 64
@@ -25,6 +28,7 @@ class Vm:
     ``target`` is "module@release", "" when it is no Jetson; ``cpu`` QEMU's name of the processor. ``memory_mib`` and
     ``disk_gib`` are what the guest sees. ``port`` is where its sshd answers on 127.0.0.1. ``base`` is the directory of
     its base image. ``created_s``: seconds since 1970. ``arch``: a name of :data:`jetsonx.vm.hardware.KINDS`.
+    ``system``: what it runs.
     """
 
     name: str
@@ -37,6 +41,12 @@ class Vm:
     base: str
     created_s: float
     arch: str = ARM64.name
+    system: System = "debian"
+
+    @property
+    def user(self) -> str:
+        """Who is let in, and may use Docker and sudo there."""
+        return _USERS[self.system]
 
 
 def check_name(name: str) -> None:
@@ -83,6 +93,9 @@ def parse_vm(text: str, *, where: str) -> Vm:
 def _from_json(data: Mapping[str, Any]) -> Vm:
     if data["schema"] != SCHEMA or data.get("arch", ARM64.name) not in KINDS or not 0 < int(data["port"]) < 1 << 16:
         raise ValueError
+    system: System = data.get("system", "debian")
+    if system not in _USERS:
+        raise ValueError
     return Vm(
         name=str(data["name"]),
         target=str(data["target"]),
@@ -94,4 +107,5 @@ def _from_json(data: Mapping[str, Any]) -> Vm:
         base=str(data["base"]),
         created_s=float(data["created_s"]),
         arch=str(data.get("arch", ARM64.name)),
+        system=system,
     )

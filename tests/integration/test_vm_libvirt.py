@@ -21,12 +21,13 @@ from jetsonx.packages.deb import iter_deb
 from jetsonx.packages.debs import find_suite, read_deb, suite_lists
 from jetsonx.runner import Runner
 from jetsonx.store.store import Store
+from jetsonx.vm import libvirt_kvm
 from jetsonx.vm.guest import load_guest
-from jetsonx.vm.hardware import ARM64, KINDS, X86_64
+from jetsonx.vm.hardware import ARM64, KINDS, X86_64, Hardware
 from jetsonx.vm.libvirt import Disk, Domain, render_domain
 from jetsonx.vm.libvirt_run import Virsh, domain_name
 from tests.integration.conftest import Need, Run
-from tests.integration.libvirtd import Libvirt, serve_libvirt
+from tests.integration.libvirtd import Libvirt, serve_libvirt, serve_system_libvirt
 
 _BOOT_S = 120
 
@@ -37,6 +38,16 @@ def libvirt(root_rights: None, need: Need) -> Iterator[Libvirt]:
     need("qemu-system-x86_64")
     with serve_libvirt(need("libvirtd", "/usr/sbin/libvirtd")) as served:
         yield served
+
+
+@pytest.fixture(params=["session", "system"])
+def either(request: pytest.FixtureRequest, libvirt: Libvirt, need: Need) -> Iterator[Libvirt]:
+    """qemu:///session, and qemu:///system, where files are root's until libvirt hands them to QEMU."""
+    if request.param == "session":
+        yield libvirt
+    else:
+        with serve_system_libvirt(need("libvirtd", "/usr/sbin/libvirtd")) as served:
+            yield served
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +93,14 @@ def test_the_xml_fits_libvirts_own_schema(hardware: object, need: Need, tmp_path
         assert done.returncode == 0, done.stderr
 
 
-def test_a_real_libvirtd_boots_it_from_its_pool_and_forgets_it(libvirt: Libvirt, kernel: bytes, tmp_path: Path) -> None:
+def test_a_real_libvirtd_boots_it_from_its_pool_and_forgets_it(either: Libvirt, kernel: bytes, tmp_path: Path) -> None:
     """What `vm engine create --connect` does with libvirt, with an empty disk: the kernel is seen on its console."""
-    hand = virsh(libvirt)
+    hand, libvirt = virsh(either), either
     hand.check("probe")
     disk = tmp_path / "disk.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "64M"], check=True)
     (tmp_path / "vmlinuz").write_bytes(kernel)
+    (tmp_path / "config.ign").write_text("{}")
     domain = Domain(
         name=domain_name("probe"),
         hardware=X86_64,
@@ -98,6 +110,7 @@ def test_a_real_libvirtd_boots_it_from_its_pool_and_forgets_it(libvirt: Libvirt,
         port=_free_port(),
         kernel=hand.upload("probe", tmp_path / "vmlinuz", "raw"),
         words="console=ttyS0 panic=-1",
+        ignition=hand.upload("probe", tmp_path / "config.ign", "raw"),
     )
     xml = tmp_path / "domain.xml"
     xml.write_text(render_domain(domain))
@@ -125,6 +138,24 @@ def test_a_domain_of_somebody_else_is_left_alone(libvirt: Libvirt, tmp_path: Pat
     libvirt.virsh("undefine", domain_name("theirs"))
 
 
+def test_a_port_that_is_taken_on_the_hypervisor_is_named(libvirt: Libvirt, tmp_path: Path) -> None:
+    import socket
+
+    hand = virsh(libvirt)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        domain = Domain(name=domain_name("late"), hardware=X86_64, memory_mib=64, cpus=1, disks=(), port=port)
+        (tmp_path / "domain.xml").write_text(render_domain(domain))
+        with pytest.raises(HostError, match="could not start the machine") as error:
+            hand.define_and_start("late", tmp_path / "domain.xml")
+    assert "--port" in str(error.value.hint)
+    assert str(port) in str(error.value.details)
+    hand.remove("late")
+    assert not libvirt.virsh("list", "--all", "--name")
+
+
 def test_what_libvirt_lacks_is_said(libvirt: Libvirt, tmp_path: Path) -> None:
     with pytest.raises(HostError, match="no storage pool missing") as error:
         virsh(libvirt, pool="missing").check("a")
@@ -132,6 +163,35 @@ def test_what_libvirt_lacks_is_said(libvirt: Libvirt, tmp_path: Path) -> None:
     nobody = Virsh(uri=f"qemu:///session?socket={tmp_path}/none", pool="default", runner=Runner(), console=Console(-1))
     with pytest.raises(HostError, match="could not be asked for its version"):
         nobody.check("a")
+
+
+@pytest.mark.parametrize("hardware", KINDS.values(), ids=lambda each: each.name)
+def test_the_guest_that_kvm_is_tried_with_ends_by_itself(hardware: Hardware, libvirt: Libvirt, tmp_path: Path) -> None:
+    """By emulation here, as no KVM that works is at hand; that it is needed is seen from a guest that does not end."""
+    hand = virsh(libvirt)
+    assert libvirt_kvm.ends_by_itself("tried", hardware, hand, tmp_path, uses_kvm=False)
+    assert not libvirt.virsh("list", "--all", "--name")
+    assert not libvirt.virsh("vol-list", "default")
+
+
+def test_a_guest_that_does_not_end_proves_nothing_and_is_ended(
+    libvirt: Libvirt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libvirt_kvm, "_X86_SECTOR", b"\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa")
+    assert not libvirt_kvm.ends_by_itself("stuck", X86_64, virsh(libvirt), tmp_path, uses_kvm=False)
+    assert not libvirt.virsh("list", "--all", "--name")
+    assert not libvirt.virsh("vol-list", "default")
+
+
+def test_kvm_that_libvirt_does_not_have_is_not_used_and_not_promised(libvirt: Libvirt, tmp_path: Path) -> None:
+    """For arm64 machines, an x86-64 host has none."""
+    hand = virsh(libvirt)
+    assert libvirt_kvm.choose_kvm("off", "a", ARM64, hand, tmp_path) == (False, "")
+    chosen, why = libvirt_kvm.choose_kvm("auto", "a", ARM64, hand, tmp_path)
+    assert (chosen, "libvirt has no KVM for arm64 machines there" in why) == (False, True)
+    with pytest.raises(HostError, match="has no KVM for arm64") as error:
+        libvirt_kvm.choose_kvm("on", "a", ARM64, hand, tmp_path)
+    assert error.value.details
 
 
 def test_ignition_takes_the_first_boot_configuration(need: Need, jetsonx: Run, tmp_path: Path) -> None:

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from jetsonx.cli import cli
 from jetsonx.console import Console
 from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError, DeviceError, HostError
 from jetsonx.runner import Command, Completed, Runner
 from jetsonx.store.store import Store
 from jetsonx.vm import engine as engines
-from jetsonx.vm.engine import (
-    create_engine,
-    include,
-    include_line,
-    is_included,
-    load_engine,
-    load_engines,
-    remove_engine,
-)
+from jetsonx.vm import libvirt_kvm
+from jetsonx.vm.engine import create_engine, load_engine, load_engines, remove_engine
+from jetsonx.vm.engine_ssh import exclude, include, include_line, is_as_put, is_included
 from jetsonx.vm.hardware import X86_64
+from jetsonx.vm.libvirt_kvm import choose_kvm
 from jetsonx.vm.libvirt_run import Virsh
 from jetsonx.vm.machine import Machine
 from jetsonx.vm.make import Wish, render_sharing
@@ -88,6 +86,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     monkeypatch.setattr(engines, "remove", remove)
     monkeypatch.setattr(engines, "start", lambda *_, **__: 1.0)
     monkeypatch.setattr("jetsonx.vm.tools.which_host", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(engines, "check_memory", lambda *_: None)
     for module in ("engine", "libvirt_run"):
         monkeypatch.setattr(f"jetsonx.vm.{module}.which_host", lambda name: f"/usr/bin/{name}")
     return Places(tmp_path / "vms")
@@ -159,8 +158,12 @@ def test_libvirt_gets_the_machine_whole(places: Places, tmp_path: Path) -> None:
     made = create_engine(WISH, places, world, virsh=virsh, limit_s=1)
     assert made.place.path.parent.name == ".libvirt", "`vm start` must not find it"
     assert not places.names()
-    assert "ProxyJump ssh://root@far:2222" in (made.place.path / "engine_ssh").read_text()
+    assert (
+        "ProxyCommand ssh -o BatchMode=yes -W %h:%p -- ssh://root@far:2222\n"
+        in (made.place.path / "engine_ssh").read_text()
+    )
     volumes = [call.split()[call.split().index("vol-upload") + 1] for call in runner.calls if "vol-upload" in call]
+    assert volumes.pop() == "jetsonx-isolated-trial", "the guest that KVM is tried with"
     assert volumes == [f"jetsonx-isolated-{name}" for name in ("disk.qcow2", "config.tar", "vmlinuz", "initrd")]
     assert not made.place.disk.exists(), "the copy on the hypervisor is the machine's disk now"
     (again,) = load_engines(places, world)
@@ -206,3 +209,101 @@ def test_the_line_for_ssh_comes_first_and_once(tmp_path: Path) -> None:
     assert config.is_symlink()
     assert real.read_text() == f"{include_line(places)}\nHost a\n  User b\n"
     assert is_included(config, places)
+
+
+def test_the_line_goes_as_it_came(tmp_path: Path) -> None:
+    places, config = Places(tmp_path / "vms"), tmp_path / ".ssh/config"
+    include(config, places)
+    exclude(config, places)
+    assert not config.exists(), "there was none before"
+    config.write_text("Host a\n  User b\n")
+    config.chmod(0o640)
+    include(config, places)
+    assert is_as_put(config, places)
+    exclude(config, places)
+    assert config.read_text() == "Host a\n  User b\n"
+    assert config.stat().st_mode & 0o777 == 0o640
+    config.write_text(f"# mine\n{include_line(places)}\n")
+    assert not is_as_put(config, places), "somebody moved it, who may need it there"
+
+
+@pytest.mark.parametrize(
+    ("words", "answer", "status", "is_left"),
+    [
+        (("--yes",), "", 0, False),
+        ((), "y\n", 0, False),
+        ((), "n\n", 0, True),
+        ((), "", 1, True),
+    ],
+)
+def test_the_last_engine_takes_the_line_along_when_it_may(
+    words: tuple[str, ...],
+    answer: str,
+    status: int,
+    is_left: bool,
+    places: Places,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("JETSONX_VMS", str(places.root))
+    monkeypatch.setattr("jetsonx.runner.Runner.run", Answers({**FREE}).run)
+    config = tmp_path / ".ssh/config"
+    for name in ("one", "isolated"):
+        create_engine(replace(WISH, name=name), places, effects(tmp_path, FREE)[0], virsh=None, limit_s=1)
+    include(config, places)
+    first = CliRunner().invoke(cli, ["vm", "engine", "remove", "one"], obj=None)
+    assert (first.exit_code, is_included(config, places)) == (0, True), "another one needs it"
+    last = CliRunner().invoke(cli, ["vm", "engine", "remove", "isolated", *words], input=answer)
+    assert (last.exit_code, is_included(config, places)) == (status, is_left), last.output
+    assert bool(load_engines(places, effects(tmp_path, FREE)[0])) == (status != 0)
+
+
+@pytest.mark.parametrize("fails", ["vol-upload", " define ", " start "])
+def test_what_libvirt_does_not_take_leaves_nothing_there(
+    fails: str, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool without room, XML that is refused, a hypervisor without memory."""
+    monkeypatch.setattr(libvirt_kvm, "_PATIENCE_S", 0.0)
+    volumes = "".join(f" jetsonx-isolated-{name}  /pool/{name}\n" for name in ("disk.qcow2", "config.ign"))
+    said = {
+        fails: (1, "No space left on device"),
+        **FREE,
+        "dominfo": (1, "no domain"),
+        "domcapabilities": (1, "no KVM"),
+        "domstate": (1, ""),
+        "vol-list": (0, volumes),
+    }
+    world, runner = effects(tmp_path, said)
+
+    def convert(command: Command, **words: object) -> Completed:
+        if command.argv[1] == "convert":
+            Path(command.argv[-1]).write_text("whole")
+        return Answers.run(runner, command, **words)
+
+    runner.run = convert  # type: ignore[method-assign]
+    virsh = Virsh(uri="qemu:///system", pool="default", runner=runner, console=world.console)
+    with pytest.raises(HostError, match="libvirt at qemu:///system could not") as error:
+        create_engine(WISH, places, world, virsh=virsh, limit_s=1)
+    assert error.value.details == "No space left on device"
+    assert not load_engines(places, world)
+    for name in ("disk.qcow2", "config.ign"):
+        assert any(f"vol-delete jetsonx-isolated-{name}" in call for call in runner.calls)
+
+
+def test_kvm_on_a_hypervisor_is_tried_three_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"domstate": (1, "no domain"), "vol-path": (0, "/pool/trial\n")}
+    world, runner = effects(tmp_path, said)
+    monkeypatch.setattr("jetsonx.vm.libvirt_run.which_host", lambda name: f"/usr/bin/{name}")
+    virsh = Virsh(uri="qemu:///system", pool="default", runner=runner, console=world.console)
+    assert choose_kvm("auto", "a", X86_64, virsh, tmp_path) == (True, "")
+    assert sum(" create " in call for call in runner.calls) == 3
+    assert sum("vol-delete jetsonx-a-trial" in call for call in runner.calls) == 2, "before and after"
+    runner.calls.clear()
+    assert choose_kvm("on", "a", X86_64, virsh, tmp_path) == (True, "")
+    assert not any(" create " in call for call in runner.calls), "insisted on, it is not tried"
+    monkeypatch.setattr(libvirt_kvm, "_PATIENCE_S", 0.0)
+    virsh.runner.said = {**said, "domstate": (0, "running")}  # type: ignore[attr-defined]
+    chosen, why = choose_kvm("auto", "a", X86_64, virsh, tmp_path)
+    assert (chosen, "does not come to its end" in why) == (False, True)
+    assert any("destroy jetsonx-a.trial" in call for call in runner.calls)

@@ -34,10 +34,23 @@ def test_a_domain_holds_what_was_asked_for() -> None:
     assert root.find("cpu").get("mode") == "maximum"  # type: ignore[union-attr]
 
 
+def test_arm_is_emulated_as_a_core_that_is_not_slow_to_emulate() -> None:
+    processor = ET.fromstring(render_domain(replace(DOMAIN, hardware=ARM64))).find("cpu")
+    assert processor is not None
+    assert (processor.get("mode"), processor.findtext("model")) == ("custom", "cortex-a76")
+
+
 def test_kvm_passes_the_processor_on() -> None:
     root = ET.fromstring(render_domain(replace(DOMAIN, uses_kvm=True)))
     assert root.get("type") == "kvm"
     assert root.find("cpu").get("mode") == "host-passthrough"  # type: ignore[union-attr]
+
+
+def test_acpi_is_only_where_firmware_brings_it() -> None:
+    """libvirt 9.0 refuses ACPI on ARM without UEFI."""
+    booted = replace(DOMAIN, hardware=ARM64, kernel="", initrd="", words="")
+    for domain, has_acpi in ((DOMAIN, True), (replace(DOMAIN, hardware=ARM64), False), (booted, True)):
+        assert (ET.fromstring(render_domain(domain)).find("features/acpi") is not None) == has_acpi
 
 
 def test_coreos_boots_by_firmware_with_its_config() -> None:
@@ -45,6 +58,9 @@ def test_coreos_boots_by_firmware_with_its_config() -> None:
         render_domain(replace(DOMAIN, hardware=ARM64, kernel="", initrd="", words="", ignition="/pool/a.ign"))
     )
     assert root.find("os").get("firmware") == "efi"  # type: ignore[union-attr]
+    feature = root.find("os/firmware/feature")
+    assert feature is not None
+    assert (feature.get("name"), feature.get("enabled")) == ("secure-boot", "no")
     entry = root.find("sysinfo/entry")
     assert entry is not None
     assert (entry.get("name"), entry.get("file")) == ("opt/com.coreos/config", "/pool/a.ign")
