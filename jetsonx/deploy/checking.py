@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import threading
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from jetsonx.effects import Effects
 from jetsonx.errors import JetsonxError
 
 if TYPE_CHECKING:
+    from jetsonx.artifact.tree import Tree
     from jetsonx.verify.profile import DeviceFacts
 
 _WAIVERS = "jetsonx-waivers.toml"
@@ -32,6 +34,7 @@ class Checks:
         self._effects = effects
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
+        self._read: Mapping[str, Tree] = {}
 
     def expect(self, built: Built) -> None:
         """Begin to read an image of which a verdict will be asked: that goes on while devices are."""
@@ -42,7 +45,7 @@ class Checks:
         from jetsonx.verify.command import Request, read_ahead
 
         with contextlib.suppress(JetsonxError):  # who wants the verdict reads it again, and says so
-            read_ahead(Request(what=(_named(built),)), self._effects)
+            self._read = read_ahead(Request(what=(_named(built),)), self._effects)
 
     def verdict(self, built: Built, identity: Identity, device: Device) -> tuple[str, ...] | None:
         """The errors in the image for this device, one line each; None when nothing is known of what it runs."""
@@ -76,7 +79,7 @@ class Checks:
             profiles=(profile_of_device(identity.target, facts),),
             directory=self._directory,
         )
-        report = verify(request, self._effects)
+        report = verify(request, self._effects, read=self._read)
         return tuple(
             f"{found.path}: {found.message} ({found.rule})" for found in report.findings if found.severity == "error"
         )

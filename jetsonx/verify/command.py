@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from jetsonx.artifact.load import Options as Reading
@@ -61,14 +62,17 @@ class _Job:
     targets: tuple[str, ...] = ()
 
 
-def verify(request: Request, effects: Effects) -> Report:
-    """Look at everything that was asked for. Raises ConfigError for what cannot be looked at."""
+def verify(request: Request, effects: Effects, *, read: Mapping[str, Tree] = MappingProxyType({})) -> Report:
+    """Look at everything that was asked for; ``read`` is what :func:`read_ahead` gave.
+
+    Raises ConfigError for what cannot be looked at.
+    """
     waivers = _waivers(request)  # first, so that a mistake in a file does not cost minutes
     baseline = _baseline(request)
     profiles = _Profiles(effects)
     judged: list[tuple[Input, tuple[Profile, ...], tuple[Finding, ...]]] = []
     for job in _jobs(request):
-        tree = load_artifact(job.reference, _reading(request), effects)
+        tree = read.get(job.reference) or load_artifact(job.reference, _reading(request), effects)
         own = (*request.profiles, *profiles.of(_targets(request, job, tree)))
         judged.append((input_of(tree), own, judge(tree, own, request.options)))
     report = _report(request, judged)
@@ -84,13 +88,12 @@ def verify(request: Request, effects: Effects) -> Report:
     return report
 
 
-def read_ahead(request: Request, effects: Effects) -> None:
-    """Read the artifacts that were named: :func:`verify` finds what images hold in the store then.
+def read_ahead(request: Request, effects: Effects) -> dict[str, Tree]:
+    """The artifacts that were named, for :func:`verify` with the same request but for whom to judge them for.
 
     Raises ConfigError and DownloadError for what cannot be read.
     """
-    for reference in request.what:
-        load_artifact(reference, _reading(request), effects)
+    return {reference: load_artifact(reference, _reading(request), effects) for reference in request.what}
 
 
 def _reading(request: Request) -> Reading:
