@@ -81,7 +81,10 @@ def _pull_hint(image: str) -> str:
     if here is None:
         return "check its name and your login (docker login); a mirror can stand in: JETSONX_MIRRORS=HOST=URL"
     place = f"127.0.0.1:{here['port'] or 80}"
-    return f"see that it is served there; an engine on another machine comes here by ssh -N -R {place}:{place} MACHINE"
+    return (
+        "check its name, what JETSONX_MIRRORS says, and that it is served there; an engine on another machine comes "
+        f"here by ssh -N -R {place}:{place} MACHINE"
+    )
 
 
 def _command_failed(step: Step, failure: Failure, what: str, log: str) -> BuildError:
