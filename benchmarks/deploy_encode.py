@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.measure import status_kib
 from jetsonx.console import Console
 from jetsonx.deploy.bundle import prepare
 from jetsonx.deploy.image import load_image
@@ -27,16 +28,10 @@ def main() -> None:
     took = {
         "wall_s": time.perf_counter() - started,
         "cpu_s": time.process_time() - used,
-        "peak_kib": peak_kib(),
+        "peak_kib": status_kib("self", "VmHWM"),
         "bytes": prepared.bundle.size_bytes if prepared.bundle else 0,
     }
     print(json.dumps(took))
-
-
-def peak_kib() -> int:
-    """This program's peak resident memory. getrusage's would be that of whoever started it, if that had more."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1])
 
 
 if __name__ == "__main__":

@@ -17,25 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.deploy_images import REFERENCE, Version
+from benchmarks.measure import status_kib
+from tests.integration.deploy_image import DEMO_PROJECT
 from tests.integration.device_net import NetDevice
 from tests.integration.docker_engine import Engine
 
 JETSONX = str(Path(sys.executable).with_name("jetsonx"))
 _SAMPLE_S = 0.05
-PROJECT = """
-[project]
-name = "demo"
-[target]
-modules = ["orin-nano"]
-l4t = "36.4.3"
-[build]
-system = "cuda"
-[deploy]
-devices = ["jetson"]
-gpu = "none"
-network = "none"
-health = { command = ["/opt/app/demo", "health"] }
-"""
+PROJECT = DEMO_PROJECT + 'health = { command = ["/opt/app/demo", "health"] }\n'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,10 +211,8 @@ class _Sampler:
 
 
 def _peak_kib(pid: int) -> int:
-    """Of a process's own memory: what wait4 says of it begins with the memory of the process that started it."""
-    with suppress(OSError, StopIteration):
-        status = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return int(next(each for each in status if each.startswith("VmHWM:")).split()[1])
+    with suppress(OSError, StopIteration):  # it ended
+        return status_kib(pid, "VmHWM")
     return 0
 
 

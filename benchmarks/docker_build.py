@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import statistics
 import sys
@@ -22,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.chart import Bars, render_bars
-from benchmarks.measure import measure, nothing
+from benchmarks.measure import Took, measure, nothing, watch
 from benchmarks.thrust_project import FILES, change_everything, change_one, write_project
 from tests.integration.arm64 import serve_arm64
 from tests.integration.docker_engine import serve_engine
@@ -42,17 +41,6 @@ GOALS = (
     "Goals: cold, emulated takes at least 10 times as long as cross in Docker, which takes at most 1.3 times as long "
     "as without Docker; one changed file costs at most 0.25 of cold."
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Took:
-    """Wall-clock and processor seconds of a build. The second say more where the machine has other work."""
-
-    wall_s: float
-    cpu_s: float
-
-    def __str__(self) -> str:
-        return f"{self.wall_s:.1f} s, processors {self.cpu_s:.1f} s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,21 +165,6 @@ def measure_subject(subject: Subject, environment: Mapping[str, str], work: Path
                     subject.took.setdefault((way, state), []).append(took)
                     print(f"{subject.name}, {way}, {state}: {took}", flush=True)
                 count += 1
-
-
-def watch(call: list[str], change: Callable[[], None], daemon: int) -> Took:
-    """What a build takes, with what the engine's containers did for it."""
-    before = _processor_s(daemon)
-    wall_s = measure(call, change)
-    return Took(wall_s=wall_s, cpu_s=_processor_s(daemon) - before)
-
-
-def _processor_s(daemon: int) -> float:
-    """Of all processes that this one waited for, and of dockerd with those that it did, which are the build's."""
-    ours = resource.getrusage(resource.RUSAGE_CHILDREN)
-    fields = Path(f"/proc/{daemon}/stat").read_text().rpartition(")")[2].split()
-    ticks = sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime: proc(5)
-    return ours.ru_utime + ours.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def report(subjects: tuple[Subject, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -31,6 +32,17 @@ class Timing:
         return f"{self.median_s:.3f} s ({min(self.seconds):.3f}-{max(self.seconds):.3f})"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Took:
+    """Wall-clock and processor seconds. The second say more where the machine has other work."""
+
+    wall_s: float
+    cpu_s: float
+
+    def __str__(self) -> str:
+        return f"{self.wall_s:.1f} s, processors {self.cpu_s:.1f} s"
+
+
 def nothing() -> None:
     """What has to be done before a run: nothing."""
 
@@ -44,6 +56,34 @@ def measure(argv: list[str], before: Callable[[], None]) -> float:
     if process.returncode != 0:
         sys.exit(f"{argv} failed:\n{words}")
     return elapsed
+
+
+def watch(call: list[str], change: Callable[[], None], pid: int) -> Took:
+    """What a command takes, with what the process ``pid``, which is no child of ours, does meanwhile."""
+    before = children_s() + process_s(pid)
+    wall_s = measure(call, change)
+    return Took(wall_s=wall_s, cpu_s=children_s() + process_s(pid) - before)
+
+
+def children_s() -> float:
+    """Processor seconds of all processes that this one waited for."""
+    ours = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ours.ru_utime + ours.ru_stime
+
+
+def process_s(pid: int) -> float:
+    """Processor seconds of a process and of those that it waited for."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")  # utime, stime, cutime, cstime: proc(5)
+
+
+def status_kib(pid: int | str, what: str) -> int:
+    """KiB that the kernel says of a process (or "self"): VmRSS, or VmHWM, its peak.
+
+    What getrusage and wait4 say of a peak begins with the memory of the process that started it.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(f"{what}:")).split()[1])
 
 
 def peak_memory(argv: list[str], before: Callable[[], None]) -> int:

@@ -8,26 +8,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.measure import Took, children_s, process_s, status_kib
 
 NAME = "Virtual Jetsons: created, started, and what they take"
 GOALS = "Goals, on an idle machine: warm create at most 1 s; start until ssh at most 30 s without KVM."
 _LIMIT_S = "1800"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Took:
-    """Wall-clock and processor seconds; those of QEMU, which stays, are counted too."""
-
-    wall_s: float
-    cpu_s: float
 
 
 def run(work: Path, *, rounds: int = 3, is_cold: bool = False) -> str:
@@ -48,7 +40,7 @@ def run(work: Path, *, rounds: int = 3, is_cold: bool = False) -> str:
             rows.setdefault("first start until ssh", []).append(_watch(start, environ, name=name))
             _vm(("stop", name, "--timeout", _LIMIT_S), environ)
             rows.setdefault("later start until Docker", []).append(_watch((*start, "--docker"), environ, name=name))
-            memory_mib.append(_memory_mib(name))
+            memory_mib.append(status_kib(find_qemu(name), "VmRSS") / 1024)
         finally:
             _vm(("remove", name), environ)
     text = _report(rows, memory_mib)
@@ -62,38 +54,23 @@ def _vm(words: tuple[str, ...], environ: dict[str, str]) -> None:
 
 
 def _watch(words: tuple[str, ...], environ: dict[str, str], *, name: str = "") -> Took:
-    before, started = _children_s(), time.monotonic()
+    before, started = children_s(), time.monotonic()
     _vm(words, environ)
     wall_s = time.monotonic() - started
-    qemu = sum(_ticks(find_qemu(name))) / os.sysconf("SC_CLK_TCK") if name else 0.0
-    return Took(wall_s=wall_s, cpu_s=_children_s() - before + qemu)
+    qemu_s = process_s(find_qemu(name)) if name else 0.0  # it stays
+    return Took(wall_s=wall_s, cpu_s=children_s() - before + qemu_s)
 
 
-def _children_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def find_qemu(name: str) -> Path:
-    """The process of the machine's QEMU, below /proc."""
+def find_qemu(name: str) -> int:
+    """The number of the process of the machine's QEMU."""
     for path in Path("/proc").glob("[0-9]*"):
         try:
             words = (path / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
         if f"jetsonx-{name}".encode() in words:
-            return path
+            return int(path.name)
     raise RuntimeError(f"no QEMU of {name} runs")
-
-
-def _ticks(process: Path) -> list[int]:
-    fields = (process / "stat").read_text().rpartition(")")[2].split()
-    return [int(each) for each in fields[11:13]]  # utime, stime: proc(5)
-
-
-def _memory_mib(name: str) -> float:
-    status = (find_qemu(name) / "status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1]) / 1024
 
 
 def _report(rows: dict[str, list[Took]], memory_mib: list[float]) -> str:

@@ -21,8 +21,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.chart import Bars, render_bars
-from benchmarks.docker_build import Took, watch
-from benchmarks.measure import measure, nothing
+from benchmarks.measure import Took, measure, nothing, watch
 from benchmarks.vm import find_qemu
 from tests.images.devel import LIGHT
 from tests.integration.arm64 import serve_arm64
@@ -67,7 +66,7 @@ def _machine(engine: Engine, registry: RunningRegistry) -> Iterator[tuple[Mappin
         machine.lend(urlsplit(registry.url).port or 0)
         add = [*_call({**engine.env, **machine.env}), "builder", "add", machine.device]
         measure(add, nothing)
-        yield machine.env, int(find_qemu(MACHINE).name)
+        yield machine.env, find_qemu(MACHINE)
 
 
 def _measure(way: str, environment: Mapping[str, str], work: Path, pid: int, rounds: int) -> list[Took]:

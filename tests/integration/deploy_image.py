@@ -16,6 +16,20 @@ LABELS = {
     "jetsonx.sms": "87",
     "org.opencontainers.image.title": "demo",
 }
+DEMO_PROJECT = """
+[project]
+name = "demo"
+[target]
+modules = ["orin-nano"]
+l4t = "36.4.3"
+[build]
+system = "cuda"
+[deploy]
+devices = ["jetson"]
+gpu = "none"
+network = "none"
+"""
+"""The beginning of a project's file, to which lines of [deploy] may be added."""
 _PROGRAM = r"""
 #include <signal.h>
 #include <stdio.h>

@@ -16,6 +16,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from tests.integration.conftest import CLI, Need, Run
+from tests.integration.small_disk import small_disk
 
 KERNEL = """
 #include <cstdio>
@@ -391,11 +392,8 @@ def test_demo_does_the_main_job(tmp_path: Path, jetsonx: Run, need: Need) -> Non
 def test_full_disk_in_the_output_directory_is_said(sample: Callable[[str], Path], tmp_path: Path, jetsonx: Run) -> None:
     directory, small = sample("vector-add"), tmp_path / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(small)], check=True)
-    try:
+    with small_disk(small, 400 << 10):
         built = jetsonx("build", directory, "-o", small / "out")
         assert built.status in {3, 5}, built.err
         assert "No space left on device" in built.err or "space" in built.err
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
     assert jetsonx("build", directory, "-o", small / "out").status == 0

@@ -16,27 +16,19 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import CLI, Need, Ran, Run
-from tests.integration.deploy_image import compile_program, write_app
+from tests.integration.deploy_image import DEMO_PROJECT, compile_program, write_app
 from tests.integration.device_net import NetDevice, serve_device
 from tests.integration.docker_engine import Engine
 from tests.integration.sshd import find_sshd
 
-PROJECT = """
-[project]
-name = "demo"
-[target]
-modules = ["orin-nano"]
-l4t = "36.4.3"
-[build]
-system = "cuda"
-[deploy]
-devices = ["jetson"]
-gpu = "none"
-network = "none"
+PROJECT = (
+    DEMO_PROJECT
+    + """\
 health = { stays_s = 1 }
 stop_timeout_s = 3
 secrets = { token = "token.txt" }
 """
+)
 SECRET = "hush-hush-hush"
 
 

@@ -26,6 +26,7 @@ from jetsonx.store.cachedir import CacheDir
 from tests.integration.conftest import Need
 from tests.integration.docker_engine import Engine, serve_engine
 from tests.integration.registry import serve_registry
+from tests.integration.small_disk import small_disk
 from tests.unit.deploy_images import image_in, tar_of
 
 
@@ -244,13 +245,10 @@ def test_with_containerd_a_pulled_base_has_another_name(
 def test_a_full_disk_of_the_device_is_said(root_rights: None, tmp_path: Path, releases: Releases) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", str(disk)], check=True)
-    try:
-        with serve_engine("20.10", options={"data-root": str(disk), "storage-driver": "overlay2"}) as engine:
-            board = board_of(engine, tmp_path)
-            said = [board.load(board.prepare(image, "jetsonx/app:1")) for image in (releases.old, releases.new)]
-            assert {"disk"} == {each["reason"] for each in said if each["event"] == "failed"}
-            loaded = sum(each["event"] == "loaded" for each in said)
-            assert len(engine.traces()["tags"]) == min(loaded, 1)
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    options = {"data-root": str(disk), "storage-driver": "overlay2"}
+    with small_disk(disk, 9 << 20), serve_engine("20.10", options=options) as engine:
+        board = board_of(engine, tmp_path)
+        said = [board.load(board.prepare(image, "jetsonx/app:1")) for image in (releases.old, releases.new)]
+        assert {"disk"} == {each["reason"] for each in said if each["event"] == "failed"}
+        loaded = sum(each["event"] == "loaded" for each in said)
+        assert len(engine.traces()["tags"]) == min(loaded, 1)

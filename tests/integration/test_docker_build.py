@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from tests.integration.conftest import CLI, Ran, Run
 from tests.integration.docker_engine import Engine, serve_engine
 from tests.integration.registry import RunningRegistry
+from tests.integration.small_disk import small_disk
 
 Sample = Callable[[str], Path]
 TARGET = ("-t", "orin-nano@39.2")
@@ -205,24 +206,16 @@ def test_an_image_that_is_not_there(
 
 
 def test_a_full_disk_of_the_engine(
-    root_rights: None, jetsonx: Run, sample: Sample, env: Mapping[str, str], small_disk: Path
+    root_rights: None, jetsonx: Run, sample: Sample, env: Mapping[str, str], tmp_path: Path
 ) -> None:
-    with serve_engine("26.1", options={"data-root": str(small_disk), "storage-driver": "overlay2"}) as engine:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = {"data-root": str(disk), "storage-driver": "overlay2"}
+    with small_disk(disk, 64 << 20), serve_engine("26.1", options=options) as engine:
         ran = jetsonx("build", sample("vector-add"), "--engine", "docker", *TARGET, env={**engine.env, **env})
     assert ran.status == 3, ran.err
     assert "the disk of the engine is full" in ran.err
     assert "docker builder prune" in ran.err
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def without_engine(jetsonx: Run, project: Path, *words: str, env: Mapping[str, str]) -> Ran:

@@ -22,6 +22,7 @@ from jetsonx.store.store import Store
 from tests.integration.conftest import CLI, Need
 from tests.integration.l4t import serve_images
 from tests.integration.proxy import Fault, FaultProxy, serve_proxy
+from tests.integration.small_disk import small_disk
 
 KILLS = 50
 SEED = 36
@@ -178,20 +179,19 @@ def test_two_at_once_give_the_same(bench: Bench) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid() != 0:
         pytest.skip("mounting a small disk takes root")
     place = tmp_path / "small"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], check=True)
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=False)
+    with small_disk(place, 8 << 20):
+        yield place
 
 
 @pytest.mark.parametrize("megabytes", [10, 45])  # too small for the layers, for what is in them
-def test_disk_full(bench: Bench, small_disk: Path, megabytes: int) -> None:
-    resize(small_disk, megabytes)
-    full = Bench(proxy=bench.proxy, store=Store(small_disk / "cache", Console(-1)), digest=bench.digest)
+def test_disk_full(bench: Bench, disk: Path, megabytes: int) -> None:
+    resize(disk, megabytes)
+    full = Bench(proxy=bench.proxy, store=Store(disk / "cache", Console(-1)), digest=bench.digest)
     ran = full.pull()
     assert (ran.returncode, ran.stdout) == (3, ""), ran.stderr
     assert "the disk is full" in ran.stderr
@@ -199,7 +199,7 @@ def test_disk_full(bench: Bench, small_disk: Path, megabytes: int) -> None:
     assert "Traceback" not in ran.stderr
     full.check_store()
     assert full.store.trees() == ()
-    resize(small_disk, 400)
+    resize(disk, 400)
     full.check_pull()
 
 

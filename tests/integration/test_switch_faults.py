@@ -15,7 +15,7 @@ import pytest
 
 from jetsonx.deploy.control import carry_out, make_request
 from jetsonx.deploy.outcome import Outcome
-from jetsonx.deploy.values import Health
+from jetsonx.deploy.values import Health, Release
 from tests.integration.conftest import Need
 from tests.integration.deploy_site import Site, await_true, serve_deploy_site
 from tests.integration.docker_engine import Engine, serve_engine
@@ -94,6 +94,17 @@ def site(device: Site) -> Iterator[Site]:
     device.clear()
 
 
+def switched_twice(site: Site, *, is_modified: bool) -> tuple[Release, Release, str]:
+    """Two releases, the second of which runs, and the container of the first, with files put into it by choice."""
+    one, two = site.release(health=GOOD), site.release()
+    assert site.switch(one).ok
+    assert site.switch(two).ok
+    there = site.inspect("demo.prev", "{{.Id}}")
+    if is_modified:
+        site.modify(there)
+    return one, two, there
+
+
 def interrupt(
     daemon: Daemon, operation: Callable[[], Outcome], meanwhile: Callable[[], None] = lambda: None
 ) -> Outcome:
@@ -159,12 +170,7 @@ def test_going_back_waits_for_dockerd(site: Site, daemon: Daemon, words: str, fi
     ids=at,
 )
 def test_a_rollback_waits_for_dockerd(site: Site, daemon: Daemon, words: str, first: bool) -> None:
-    one, two = site.release(health=GOOD), site.release()
-    assert site.switch(one).ok
-    assert site.switch(two).ok
-    there = site.inspect("demo.prev", "{{.Id}}")
-    if words == "create":
-        site.modify(there)
+    one, two, there = switched_twice(site, is_modified=words == "create")
     site.trap(words, daemon.kill, first=first)
     outcome = interrupt(daemon, lambda: site.do("rollback", expected=there))
     assert outcome.ok, outcome
@@ -232,12 +238,7 @@ def test_a_power_cut_while_going_back_is_recovered(site: Site, daemon: Daemon) -
 def test_a_power_cut_in_a_rollback_is_recovered(
     site: Site, daemon: Daemon, words: str, first: bool, ending: str
 ) -> None:
-    one, two = site.release(health=GOOD), site.release()
-    assert site.switch(one).ok
-    assert site.switch(two).ok
-    there = site.inspect("demo.prev", "{{.Id}}")
-    if words == "create":
-        site.modify(there)
+    one, two, there = switched_twice(site, is_modified=words == "create")
     outcome = cut_power(site, daemon, lambda: site.do("rollback", expected=there), words, first=first)
     assert outcome.ending == ending, outcome
     running, previous = (one, two) if ending == "ok" else (two, one)

@@ -27,6 +27,7 @@ from jetsonx.sysroot.pull import Sysroot, pull_sysroot
 from jetsonx.sysroot.request import Request
 from jetsonx.sysroot.source import Source
 from tests.integration.conftest import Need, Run
+from tests.integration.small_disk import small_disk
 
 QUIET = Console(-1)
 TARGET = resolve_target(load_catalog(), "orin-nano@36.4")  # no CUDA overlay: packages only, so it is quick
@@ -173,19 +174,18 @@ def test_a_mirror_without_arm64_and_one_without_the_suite(tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path, megabytes: int) -> Iterator[Path]:
     if os.geteuid() != 0:
         pytest.skip("mounting a small disk takes root")
     place = tmp_path / "small"
     place.mkdir()
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=False)
+    with small_disk(place, megabytes << 20):
+        yield place
 
 
 @pytest.mark.parametrize("megabytes", [12, 30, 75])  # too small for the lists, the packages, the tree
-def test_disk_full(small_disk: Path, megabytes: int, own_store: Store) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(small_disk)], check=True)
-    store = Store(small_disk / "cache", QUIET)
+def test_disk_full(disk: Path, own_store: Store) -> None:
+    store = Store(disk / "cache", QUIET)
     with pytest.raises((HostError, DownloadError)) as caught:
         pull(store)
     assert isinstance(caught.value, HostError), caught.value.message

@@ -32,7 +32,10 @@ WISH = Wish(name="isolated", target=None, memory_mib=2048, cpus=2, disk_gib=16, 
 
 
 class Answers(Runner):
-    """A runner that starts nothing: each call answers by its first words that are known, and is remembered."""
+    """A runner that starts nothing: each call answers by its first words that are known, and is remembered.
+
+    Where qemu-img would convert a disk, there is a file.
+    """
 
     def __init__(self, said: Mapping[str, tuple[int, str]]) -> None:
         super().__init__()
@@ -42,6 +45,8 @@ class Answers(Runner):
     def run(self, command: Command, **_: object) -> Completed:
         words = " ".join(command.argv)
         self.calls.append(words)
+        if command.argv[1:2] == ("convert",):
+            Path(command.argv[-1]).write_text("whole")
         status, text = next((answer for mark, answer in self.said.items() if mark in words), (0, ""))
         return Completed(command=command, status=status, stdout=text, tail=text)
 
@@ -146,13 +151,6 @@ def test_libvirt_gets_the_machine_whole(places: Places, tmp_path: Path) -> None:
         "domstate": (0, "running\n"),
     }
     world, runner = effects(tmp_path, said)
-
-    def convert(command: Command, **words: object) -> Completed:
-        if command.argv[1] == "convert":
-            Path(command.argv[-1]).write_text("whole")
-        return Answers.run(runner, command, **words)
-
-    runner.run = convert  # type: ignore[method-assign]
     uri = "qemu+ssh://root@far:2222/system"
     virsh = Virsh(uri=uri, pool="fast", runner=runner, console=world.console)
     made = create_engine(WISH, places, world, virsh=virsh, limit_s=1)
@@ -275,13 +273,6 @@ def test_what_libvirt_does_not_take_leaves_nothing_there(
         "vol-list": (0, volumes),
     }
     world, runner = effects(tmp_path, said)
-
-    def convert(command: Command, **words: object) -> Completed:
-        if command.argv[1] == "convert":
-            Path(command.argv[-1]).write_text("whole")
-        return Answers.run(runner, command, **words)
-
-    runner.run = convert  # type: ignore[method-assign]
     virsh = Virsh(uri="qemu:///system", pool="default", runner=runner, console=world.console)
     with pytest.raises(HostError, match="libvirt at qemu:///system could not") as error:
         create_engine(WISH, places, world, virsh=virsh, limit_s=1)
