@@ -34,7 +34,7 @@ class Checks:
         self._effects = effects
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
-        self._read: Mapping[str, Tree] = {}
+        self._trees: Mapping[str, Tree] = {}
 
     def expect(self, built: Built) -> None:
         """Begin to read an image of which a verdict will be asked: that goes on while devices are."""
@@ -45,7 +45,7 @@ class Checks:
         from jetsonx.verify.command import Request, read_ahead
 
         with contextlib.suppress(JetsonxError):  # who wants the verdict reads it again, and says so
-            self._read = read_ahead(Request(what=(_named(built),)), self._effects)
+            self._trees = read_ahead(Request(what=(_named(built),)), self._effects)
 
     def verdict(self, built: Built, identity: Identity, device: Device) -> tuple[str, ...] | None:
         """The errors in the image for this device, one line each; None when nothing is known of what it runs."""
@@ -79,7 +79,7 @@ class Checks:
             profiles=(profile_of_device(identity.target, facts),),
             directory=self._directory,
         )
-        report = verify(request, self._effects, read=self._read)
+        report = verify(request, self._effects, read=self._trees)
         return tuple(
             f"{found.path}: {found.message} ({found.rule})" for found in report.findings if found.severity == "error"
         )

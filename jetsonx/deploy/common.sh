@@ -6,7 +6,7 @@ home=$state/apps/$app
 run=$state/runs/$op
 said=$run/said
 old='' new='' older='' old_restart=no old_running=0 dir='' stopped='' started='' why='' step='' recovered='' fault=''
-started_again='' failed_at='' old_stop='' history='' boot='' began='' nested=0 seen=''
+started_again='' failed_at='' old_stop='' history='' boot='' began='' nested=0
 has() { command -v "$1" >/dev/null 2>&1; }
 nap() { sleep 0.2 2>/dev/null || sleep 1; }
 boot_id() { cat /proc/sys/kernel/random/boot_id 2>/dev/null; }

@@ -84,8 +84,7 @@ restore_policy() { dk update --restart="$restart" "$new" >/dev/null 2>>"$said"; 
 move_tags() {
   repository=${reference%:*}
   if read_field "$old" '{{.Image}}'; then dk tag "$value" "$repository:previous" 2>>"$said" || return 1; fi
-  image=${seen##* }
-  dk tag "${image:-$(field "$new" '{{.Image}}')}" "$repository:current" 2>>"$said"
+  read_field "$new" '{{.Image}}' && dk tag "$value" "$repository:current" 2>>"$said"
 }
 retire() { # the old release, if it is there, lies there for a rollback, and nothing starts it
   read_field "$old" '{{.HostConfig.RestartPolicy.Name}} {{.State.Running}}' || return 0
@@ -106,7 +105,7 @@ take_new_away() {
 }
 restore_old() { dk update --restart="$old_restart" "$old" >/dev/null 2>>"$said" && named "$old" "$app"; }
 look() { # what the engine says of it, in one call
-  seen=$(field "$new" '{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}} {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{.State.StartedAt}} {{.Image}}')
+  seen=$(field "$new" '{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}} {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{.State.StartedAt}}')
 }
 run_inside() { dk exec "$new" "$@"; }
 labelled() { dk ps --all --no-trunc --filter "label=dev.jetsonx.app=$app" --format "$1"; }

@@ -53,7 +53,7 @@ pass_gate() {
       gate_from=$(now) since=''
       continue
     fi
-    # shellcheck disable=SC2086 # six words
+    # shellcheck disable=SC2086 # five words
     set -- $seen
     ended=''
     if [ "$3" != 0 ]; then ended=" with status $3"; fi

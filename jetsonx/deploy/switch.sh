@@ -113,7 +113,7 @@ go_on() {
 }
 keep_up() { # an engine that was killed takes what ran along, and may not start it again
   look || return 1
-  # shellcheck disable=SC2086 # six words
+  # shellcheck disable=SC2086 # five words
   set -- $seen
   case $1:$restart in running:* | restarting:* | *:no) return ;; esac
   is_done "$1" "$3" || start_new

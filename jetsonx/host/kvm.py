@@ -23,15 +23,17 @@ from jetsonx.toolchain.search import which_host
 Trial = Literal["works", "hangs", "refused", "untried"]
 """How a guest fared: "hangs": it was made and never came to its end; "untried": there is no QEMU to try it with."""
 
-_PATIENCE_S, _TIMES = 2.5, 3
+TIMES = 3
+"""How often in a row the guest has to come to its end."""
+_PATIENCE_S = 2.5
 """Seconds for each run. By emulation, which is slower than KVM that works, it takes 0.24 s."""
 _KVM_CREATE_VM = 0xAE01  # linux/kvm.h: _IO(KVMIO, 0x01)
 
 # mov al, 16; out 0xf4, al; hlt; and a boot record's mark. isa-debug-exit has QEMU end with 2 * 16 + 1.
 _X86_SECTOR = b"\xb0\x10\xe6\xf4\xf4".ljust(510, b"\0") + b"\x55\xaa"
 _X86_STATUS = 33
-# PSCI's SYSTEM_OFF (Arm DEN 0022): movz w0, 8; movk w0, 0x8400, lsl 16; hvc 0; b .
-_ARM_CODE = bytes.fromhex("00018052 0080b072 020000d4 00000014")
+ARM_OFF = bytes.fromhex("00018052 0080b072 020000d4 00000014")
+"""PSCI's SYSTEM_OFF (Arm DEN 0022): movz w0, 8; movk w0, 0x8400, lsl 16; hvc 0; b ."""
 _ARM_STATUS = 0
 
 
@@ -51,7 +53,7 @@ def try_kvm(ask: Ask, machine: str) -> Trial:
         image.write_bytes(code)
         words = ("-accel", "kvm", "-m", "32", "-display", "none", "-nodefaults", "-no-reboot")
         argv = (qemu, *words, *(each.format(image=image) for each in options))
-        trials = (_judge(ask(*argv, patience_s=_PATIENCE_S), wanted) for _ in range(_TIMES))
+        trials = (_judge(ask(*argv, patience_s=_PATIENCE_S), wanted) for _ in range(TIMES))
         return next((trial for trial in trials if trial != "works"), "works")
 
 
@@ -79,7 +81,7 @@ _QEMU = {
     ),
     "aarch64": (
         ("qemu-system-aarch64", "qemu-kvm", "/usr/libexec/qemu-kvm"),
-        _ARM_CODE,
+        ARM_OFF,
         ("-M", "virt", "-cpu", "host", "-kernel", "{image}"),
         _ARM_STATUS,
     ),

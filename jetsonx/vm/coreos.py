@@ -6,7 +6,6 @@ by UEFI, on x86-64 `BIOS-BOOT` too. Those of arm64 are the same without the last
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
 from pathlib import Path
@@ -15,6 +14,7 @@ from jetsonx.effects import Effects
 from jetsonx.errors import ConfigError, HostError
 from jetsonx.host.probe_vm import find_firmware
 from jetsonx.runner import Command, Completed
+from jetsonx.store.tree import file_sha256
 from jetsonx.vm.boot import QEMU_NAMES
 from jetsonx.vm.boot_convert import convert_image
 from jetsonx.vm.disk import Base
@@ -27,7 +27,6 @@ _SECTOR = 512
 _TABLE_BYTES = 64 << 10  # more than the 128 entries that every GPT has room for
 _MOST_ENTRIES = 256
 _CORRUPT = 2  # how `qemu-img check` says so; 63: the format has nothing to check
-_CHUNK = 4 << 20
 _HINT = f"the file for QEMU, ….qcow2.xz: {DOWNLOAD}"
 
 
@@ -89,14 +88,10 @@ def fetch_coreos(image: Path, hardware: Hardware, tools: Tools, effects: Effects
 
 
 def _digest(image: Path) -> str:
-    found = hashlib.sha256()
     try:
-        with image.open("rb") as stream:
-            while data := stream.read(_CHUNK):
-                found.update(data)
+        return file_sha256(image)
     except OSError as error:
         raise ConfigError(f"{image} cannot be read: {error.strerror}", hint=_HINT) from None
-    return found.hexdigest()
 
 
 def _unpack(image: Path, base: Base, scratch: Path, tools: Tools, effects: Effects) -> None:

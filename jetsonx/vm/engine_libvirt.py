@@ -47,7 +47,7 @@ def hand_over(vm: Vm, place: Place, virsh: Virsh, tools: Tools, effects: Effects
             disks=(disk, config),
             kernel=virsh.upload(vm.name, base.kernel, "raw"),
             initrd=virsh.upload(vm.name, base.initrd, "raw"),
-            words=f"console={hardware.console} apparmor=0",
+            words=hardware.kernel_words,
         )
     uses_kvm, why = choose_kvm(kvm, vm.name, hardware, virsh, place.path)
     if why:

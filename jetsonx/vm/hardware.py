@@ -25,6 +25,14 @@ class Hardware:
     console: str
     kernel: str
 
+    @property
+    def kernel_words(self) -> str:
+        """The command line of the kernel of a machine that jetsonx made.
+
+        Docker there needs no AppArmor profile, which Debian's kernel would ask for and the machine does not have.
+        """
+        return f"console={self.console} apparmor=0"
+
 
 ARM64 = Hardware(
     name="arm64",

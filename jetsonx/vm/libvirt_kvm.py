@@ -10,18 +10,18 @@ import time
 from pathlib import Path
 
 from jetsonx.errors import HostError
+from jetsonx.host.kvm import ARM_OFF, TIMES
 from jetsonx.vm.acceleration import SLOWER
 from jetsonx.vm.hardware import ARM64, Hardware
 from jetsonx.vm.libvirt import Disk, Domain, render_domain
 from jetsonx.vm.libvirt_run import Virsh, trial_name
 
-_TIMES, _PATIENCE_S, _STEP_S = 3, 5.0, 0.2
+_PATIENCE_S, _STEP_S = 5.0, 0.2
 # mov dx, 0x604; mov ax, 0x2000; out dx, ax; hlt; and a boot record's mark: ACPI's soft off, at the port where the
 # firmware of QEMU's machine q35 puts it.
 _X86_SECTOR = b"\xba\x04\x06\xb8\x00\x20\xef\xf4".ljust(510, b"\0") + b"\x55\xaa"
-# libvirt wants a guest to live until it was seen to start: a second by the timer (cntfrq_el0, cntvct_el0),
-# then PSCI's SYSTEM_OFF (Arm DEN 0022).
-_ARM_CODE = bytes.fromhex("01e03bd5 42e03bd5 2100028b 42e03bd5 5f0001eb c3ffff54 00018052 0080b072 020000d4 00000014")
+# libvirt wants a guest to live until it was seen to start: first a second by the timer (cntfrq_el0, cntvct_el0).
+_ARM_CODE = bytes.fromhex("01e03bd5 42e03bd5 2100028b 42e03bd5 5f0001eb c3ffff54") + ARM_OFF
 _DISK_BYTES = 1 << 20  # of less, that machine's firmware boots nothing
 
 
@@ -66,7 +66,7 @@ def ends_by_itself(name: str, hardware: Hardware, virsh: Virsh, folder: Path, *,
     xml = folder / "trial.xml"
     xml.write_text(render_domain(domain))
     try:
-        return all(_run_once(name, xml, virsh) for _ in range(_TIMES))
+        return all(_run_once(name, xml, virsh) for _ in range(TIMES))
     finally:
         virsh.end_trial(name)
         file.unlink()

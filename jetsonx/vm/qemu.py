@@ -93,8 +93,7 @@ def start_command(qemu: str, start: Start) -> Command:
 
 
 def _boot_kernel(start: Start, hardware: Hardware) -> tuple[str, ...]:
-    # Docker needs no AppArmor profile that Debian's kernel would ask for and the guest does not have.
-    words = ("-append", f"console={hardware.console} apparmor=0")
+    words = ("-append", hardware.kernel_words)
     config = _drive(Path("config.tar"), "id=config,format=raw,readonly=on")
     return "-kernel", str(start.kernel), "-initrd", str(start.initrd), *words, *config
 
